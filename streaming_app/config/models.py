@@ -1,0 +1,229 @@
+"""The configuration as frozen, typed models. What a key means stands in its description, which the docs are made from.
+
+Durations are written `500ms`, `30s`, `10m`, `2h`, `7d`; sizes `64MiB`, `1GiB` or plain bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from streaming_app.schema import InputSource
+from streaming_app.storage import StorageOptions, is_s3
+
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
+_SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZE: Final = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB)?")
+_BYTES: Final = {None: 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+
+
+def parse_duration(value: Any) -> Any:
+    """Seconds from `10m`; numbers stay as they are (seconds). Raises ValueError for anything else."""
+    if not isinstance(value, str):
+        return value
+    match = _DURATION.fullmatch(value.strip())
+    if not match:
+        raise ValueError(f"{value!r} is no duration; write for example 500ms, 30s, 10m, 2h or 7d")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def parse_size(value: Any) -> Any:
+    """Bytes from `64MiB`; numbers stay as they are. Raises ValueError for anything else."""
+    if not isinstance(value, str):
+        return value
+    match = _SIZE.fullmatch(value.strip())
+    if not match:
+        raise ValueError(f"{value!r} is no size; write for example 512KiB, 64MiB, 1GiB or plain bytes")
+    return int(match[1]) * _BYTES[match[2]]
+
+
+Seconds = Annotated[float, BeforeValidator(parse_duration), Field(ge=0)]
+Bytes = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
+Count = Annotated[int, Field(gt=0)]
+
+
+def parse_start(value: str) -> str:
+    """A starting position in its canonical form: LATEST, TRIM_HORIZON or `AT_TIMESTAMP 2026-03-01T00:00:00Z`."""
+    kind, _, moment = str(value).strip().partition(" ")
+    kind = {"EARLIEST": "TRIM_HORIZON"}.get(kind.upper(), kind.upper())
+    if kind in {"LATEST", "TRIM_HORIZON"} and not moment:
+        return kind
+    if kind == "AT_TIMESTAMP" and moment:
+        try:
+            parsed = datetime.fromisoformat(moment.strip())
+        except ValueError:
+            raise ValueError(f"{moment!r} is no ISO 8601 time; write for example 2026-03-01T00:00:00Z") from None
+        aware = parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+        return f"AT_TIMESTAMP {aware.astimezone(UTC).isoformat().replace('+00:00', 'Z')}"
+    raise ValueError(f"{value!r} is no starting position; use LATEST, TRIM_HORIZON or AT_TIMESTAMP 2026-03-01T00:00:00Z")
+
+
+class Model(BaseModel):
+    """Frozen, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class S3Config(Model):
+    """How to reach S3. Credentials always come from boto3's default chain (environment, profile, role)."""
+
+    endpoint_url: str = Field("", description="Another endpoint than AWS's own, for example a VPC endpoint or moto.")
+    region: str = Field("", description="Region; empty takes boto3's default.")
+    path_style: bool = Field(False, description="Bucket in the path and not in the host name, as most emulators want it.")
+    sse_kms_key_id: str = Field("", description="Encrypt what is written with this KMS key; empty takes the bucket's default.")
+    requester_pays: bool = Field(False, description="Pay for reading from somebody else's requester-pays bucket.")
+
+    def storage_options(self) -> StorageOptions:
+        """The same as the storage layer takes it."""
+        return StorageOptions(**self.model_dump())
+
+
+class LakeConfig(Model):
+    """Where the lake is."""
+
+    root: str = Field(min_length=1, description="A folder, or s3://bucket/prefix.")
+    checkpoints: str = Field("", description="Where checkpoints go; empty is `checkpoints/` below the root.")
+    s3: S3Config = S3Config()
+
+    def checkpoint_root(self) -> str:
+        """Where the checkpoints of all sources are."""
+        return self.checkpoints or f"{self.root.rstrip('/')}/checkpoints"
+
+
+class KinesisConfig(Model):
+    """The Kinesis source. Limits are per micro-batch; Kinesis's own per shard are kept by a limiter (facts: 5 reads/s, 2 MiB/s)."""
+
+    enabled: bool = True
+    stream: str = Field("", description="Name of the stream.")
+    region: str = Field("", description="Region; empty takes boto3's default.")
+    endpoint_url: str = Field("", description="Another endpoint than AWS's own.")
+    start: Annotated[str, BeforeValidator(parse_start)] = Field(
+        "TRIM_HORIZON",
+        description="Where a new checkpoint begins: LATEST, TRIM_HORIZON (or EARLIEST), AT_TIMESTAMP 2026-03-01T00:00:00Z.",
+    )
+    max_records_per_shard: Count = Field(100_000, description="Records a shard gives to one micro-batch at most.")
+    max_bytes_per_shard: Bytes = Field(64 << 20, description="Bytes a shard gives to one micro-batch at most.")
+    max_fetch_time: Seconds = Field(10.0, description="How long one micro-batch reads a shard at most.")
+    records_per_fetch: Annotated[int, Field(gt=0, le=10_000)] = Field(10_000, description="Limit of one GetRecords call.")
+    fetch_interval: Seconds = Field(0.2, description="Least time between two calls on one shard (5 a second are allowed).")
+    bytes_per_second: Annotated[int, BeforeValidator(parse_size), Field(ge=0)] = Field(
+        2 << 20, description="Most that is read of one shard in a second; 0 does not limit."
+    )
+    max_tasks: Count = Field(16, description="Spark tasks that read one micro-batch at most; shards are spread over them.")
+    throttle_timeout: Seconds = Field(300.0, description="How long one shard may be throttled before the read fails.")
+
+    @model_validator(mode="after")
+    def _stream_named(self) -> KinesisConfig:
+        if self.enabled and not self.stream:
+            raise ValueError("stream: name the stream, or switch the source off with enabled: false")
+        return self
+
+
+class CsvConfig(Model):
+    """The CSV source: files below one folder or S3 prefix."""
+
+    enabled: bool = True
+    path: str = Field("", description="Where uploads arrive; empty is `raw/` below the lake's root.")
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    suffixes: tuple[str, ...] = Field((".csv", ".csv.gz"), description="Names that end so are read; all others are ignored.")
+    settle: Seconds = Field(2.0, description="A local file is read once its size stayed the same for so long. S3 objects are whole.")
+    max_files_per_batch: Count = 100
+    max_bytes_per_batch: Bytes = 1 << 30
+    max_record_bytes: Bytes = Field(1 << 20, description="A longer record is a dead letter (an unclosed quote, usually).")
+    after_commit: Literal["leave", "archive", "delete"] = "leave"
+    archive_path: str = Field("", description="Where `archive` moves files; empty is `archive/` below the lake's root.")
+    max_tasks: Count = Field(16, description="Spark tasks that read one micro-batch at most.")
+
+
+class SourcesConfig(Model):
+    """The inputs; each runs as its own streaming query."""
+
+    kinesis: KinesisConfig = KinesisConfig(enabled=False)
+    csv: CsvConfig = CsvConfig(enabled=False)
+
+    @model_validator(mode="after")
+    def _one_enabled(self) -> SourcesConfig:
+        if not (self.kinesis.enabled or self.csv.enabled):
+            raise ValueError("no source is enabled; enable kinesis, csv or both")
+        return self
+
+
+class SinkConfig(Model):
+    """Parquet files of the lake."""
+
+    compression: Literal["zstd", "snappy", "gzip", "none"] = "zstd"
+    row_group_bytes: Bytes = Field(64 << 20, description="Arrow bytes that are gathered before a row group is written.")
+    target_file_bytes: Bytes = Field(256 << 20, description="A file is ended when it has grown so large, and another begun.")
+    max_open_files: Count = Field(32, description="Partition values one task writes at the same time; the largest is ended for one more.")
+    buffer_bytes: Bytes = Field(128 << 20, description="Arrow bytes one task holds back for all its open files together.")
+
+
+class ServiceConfig(Model):
+    """The long-running application."""
+
+    trigger: Seconds = Field(1.0, description="A micro-batch begins so often, when there is something to read.")
+    max_restarts: Annotated[int, Field(ge=0)] = Field(5, description="How often a failed source is started again, in a row.")
+    restart_backoff: Seconds = Field(1.0, description="Wait before the first restart; doubles each time.")
+    restart_backoff_max: Seconds = 60.0
+    healthy_after: Seconds = Field(300.0, description="A source that ran so long without failing has its restarts forgiven.")
+    stop_timeout: Seconds = Field(300.0, description="How long a graceful stop waits for the micro-batch under way.")
+
+
+class SparkConfig(Model):
+    """What spark-submit or a cluster does not decide."""
+
+    master: str = Field("", description="For example local[2,4]; empty leaves it to spark-submit. Plain local[N] never retries a task.")
+    app_name: str = "qsr-ingest"
+    conf: dict[str, str] = Field(default_factory=dict, description="Any Spark setting, as it is.")
+
+
+class LoggingConfig(Model):
+    """Logs go to standard error."""
+
+    format: Literal["auto", "json", "plain"] = Field("auto", description="auto: plain on a terminal, JSON otherwise.")
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    spark_level: Literal["INFO", "WARN", "ERROR", "OFF"] = "WARN"
+
+
+class Config(Model):
+    """One environment: everything a command needs to know."""
+
+    dataset: str = Field(description="File of the dataset, relative to this file.")
+    suite: str = Field(description="File of the Great Expectations suite, relative to this file.")
+    lake: LakeConfig
+    sources: SourcesConfig
+    sink: SinkConfig = SinkConfig()
+    service: ServiceConfig = ServiceConfig()
+    spark: SparkConfig = SparkConfig()
+    logging: LoggingConfig = LoggingConfig()
+
+    @model_validator(mode="after")
+    def _local_retries(self) -> Config:
+        if re.fullmatch(r"local(\[[^,\]]*\])?", self.spark.master):
+            raise ValueError(
+                f"spark.master {self.spark.master!r} never retries a task, which the sources rely on; write local[2,4]"
+            )
+        return self
+
+    def csv_path(self) -> str:
+        """Where CSV uploads arrive."""
+        return self.sources.csv.path or f"{self.lake.root.rstrip('/')}/raw"
+
+    def archive_path(self) -> str:
+        """Where committed CSV files are moved."""
+        return self.sources.csv.archive_path or f"{self.lake.root.rstrip('/')}/archive"
+
+    def on_s3(self) -> bool:
+        """Whether any part of the lake is on S3, so that Spark needs S3A."""
+        return is_s3(self.lake.root) or is_s3(self.lake.checkpoint_root())
+
+
+class SourceName:
+    """Names of the sources: of their checkpoint folder, query, scheduler pool and log lines."""
+
+    KINESIS: Final = "kinesis"
+    CSV: Final = "csv"
+    INPUT_SOURCE: Final = {KINESIS: InputSource.STREAM, CSV: InputSource.BATCH}
