@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -179,5 +179,4 @@ class Dataset(BaseModel):
     @classmethod
     def from_option(cls, text: str) -> Dataset:
         """The dataset that `to_option` wrote."""
-        value: Any = cls.model_validate_json(text)
-        return value
+        return cls.model_validate_json(text)
