@@ -1,6 +1,8 @@
 """The configuration as frozen, typed models. What a key means stands in its description, which the docs are made from.
 
-Durations are written `500ms`, `30s`, `10m`, `2h`, `7d`; sizes `64MiB`, `1GiB` or plain bytes.
+Durations are written `500ms`, `30s`, `10m`, `2h`, `7d` or plain seconds; sizes `64MiB`, `1GiB` or plain bytes.
+A key without a value (`region:` and nothing after it) is as good as absent. Times and sizes from environment
+variables arrive as text and mean the same.
 """
 
 from __future__ import annotations
@@ -9,19 +11,22 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from streaming_app.config.contradictions import refuse_contradictions
 from streaming_app.schema import InputSource
 from streaming_app.storage import StorageOptions, is_s3
 
-_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
-_SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
+_SECONDS: Final = {None: 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE: Final = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB)?")
 _BYTES: Final = {None: 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 
 def parse_duration(value: Any) -> Any:
-    """Seconds from `10m`; numbers stay as they are (seconds). Raises ValueError for anything else."""
+    """Seconds from `10m`; numbers stay as they are (seconds). Raises ValueError for any other text."""
+    if isinstance(value, bool):
+        raise ValueError("true or false is no duration; write for example 30s")  # noqa: TRY004 - pydantic collects ValueErrors
     if not isinstance(value, str):
         return value
     match = _DURATION.fullmatch(value.strip())
@@ -31,7 +36,9 @@ def parse_duration(value: Any) -> Any:
 
 
 def parse_size(value: Any) -> Any:
-    """Bytes from `64MiB`; numbers stay as they are. Raises ValueError for anything else."""
+    """Bytes from `64MiB`; numbers stay as they are. Raises ValueError for any other text."""
+    if isinstance(value, bool):
+        raise ValueError("true or false is no size; write for example 64MiB")  # noqa: TRY004 - pydantic collects ValueErrors
     if not isinstance(value, str):
         return value
     match = _SIZE.fullmatch(value.strip())
@@ -40,7 +47,7 @@ def parse_size(value: Any) -> Any:
     return int(match[1]) * _BYTES[match[2]]
 
 
-Seconds = Annotated[float, BeforeValidator(parse_duration), Field(ge=0)]
+Seconds = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, allow_inf_nan=False)]
 Bytes = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
 
@@ -58,7 +65,64 @@ def parse_start(value: str) -> str:
             raise ValueError(f"{moment!r} is no ISO 8601 time; write for example 2026-03-01T00:00:00Z") from None
         aware = parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
         return f"AT_TIMESTAMP {aware.astimezone(UTC).isoformat().replace('+00:00', 'Z')}"
-    raise ValueError(f"{value!r} is no starting position; use LATEST, TRIM_HORIZON or AT_TIMESTAMP 2026-03-01T00:00:00Z")
+    raise ValueError(
+        f"{value!r} is no starting position; use LATEST, TRIM_HORIZON or AT_TIMESTAMP 2026-03-01T00:00:00Z"
+    )
+
+
+_BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")  # S3's bucket naming rules
+_ENDPOINT: Final = re.compile(r"https?://[^\s/]+\S*")
+_STREAM: Final = re.compile(r"[A-Za-z0-9_.-]{0,128}")  # CreateStream's StreamName
+
+
+def parse_place(value: str) -> str:
+    """A folder or `s3://bucket/prefix` (s3a:// too), as given. Raises ValueError for anything else; empty is kept."""
+    if value != value.strip() or "\0" in value:
+        raise ValueError("a folder or S3 prefix has no blanks around it")
+    scheme, found, rest = value.partition("://")
+    if found and scheme not in {"s3", "s3a", "file"}:
+        raise ValueError(f"{scheme}:// is not supported; use a folder or s3://bucket/prefix")
+    if is_s3(value) and not _BUCKET.fullmatch(rest.partition("/")[0]):
+        raise ValueError("names no S3 bucket; write s3://bucket/prefix (is a variable in it empty?)")
+    if scheme == "file" and found and not rest.startswith("/"):
+        raise ValueError("write file:// with a whole path, for example file:///data/lake")
+    return value
+
+
+def parse_endpoint(value: str) -> str:
+    """An http or https address; empty is kept. Raises ValueError without repeating it: it may hold a password."""
+    if value and not _ENDPOINT.fullmatch(value):
+        raise ValueError("is no address; write for example https://kinesis.eu-west-1.amazonaws.com")
+    return value
+
+
+def _stream_name(value: str) -> str:
+    if not _STREAM.fullmatch(value):
+        raise ValueError("a stream's name is letters, digits, _ . and -, 128 at most; no ARN")
+    return value
+
+
+def _delimiter(value: str) -> str:
+    if value in '"\r\n\0':
+        raise ValueError("a delimiter cannot be a quote or the end of a line")
+    return value
+
+
+def _suffixes(value: tuple[str, ...]) -> tuple[str, ...]:
+    if not value or not all(suffix.strip() for suffix in value):
+        raise ValueError("name at least one suffix, none empty: an empty one would match files still being uploaded")
+    return value
+
+
+def _setting(value: Any) -> Any:
+    """Spark's settings are text; YAML reads `true` and `8` as something else."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, int | float) else value
+
+
+Place = Annotated[str, AfterValidator(parse_place)]
+Endpoint = Annotated[str, AfterValidator(parse_endpoint)]
 
 
 class Model(BaseModel):
@@ -66,14 +130,27 @@ class Model(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _absent(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        return {name: value for name, value in data.items() if value is not None or name not in cls.model_fields}
+
 
 class S3Config(Model):
     """How to reach S3. Credentials always come from boto3's default chain (environment, profile, role)."""
 
-    endpoint_url: str = Field("", description="Another endpoint than AWS's own, for example a VPC endpoint or moto.")
+    endpoint_url: Endpoint = Field(
+        "", description="Another endpoint than AWS's own, for example a VPC endpoint or moto."
+    )
     region: str = Field("", description="Region; empty takes boto3's default.")
-    path_style: bool = Field(False, description="Bucket in the path and not in the host name, as most emulators want it.")
-    sse_kms_key_id: str = Field("", description="Encrypt what is written with this KMS key; empty takes the bucket's default.")
+    path_style: bool = Field(
+        False, description="Bucket in the path and not in the host name, as most emulators want it."
+    )
+    sse_kms_key_id: str = Field(
+        "", description="Encrypt what is written with this KMS key; empty takes the bucket's default."
+    )
     requester_pays: bool = Field(False, description="Pay for reading from somebody else's requester-pays bucket.")
 
     def storage_options(self) -> StorageOptions:
@@ -84,8 +161,8 @@ class S3Config(Model):
 class LakeConfig(Model):
     """Where the lake is."""
 
-    root: str = Field(min_length=1, description="A folder, or s3://bucket/prefix.")
-    checkpoints: str = Field("", description="Where checkpoints go; empty is `checkpoints/` below the root.")
+    root: Annotated[Place, Field(min_length=1)] = Field(description="A folder, or s3://bucket/prefix.")
+    checkpoints: Place = Field("", description="Where checkpoints go; empty is `checkpoints/` below the root.")
     s3: S3Config = S3Config()
 
     def checkpoint_root(self) -> str:
@@ -97,9 +174,9 @@ class KinesisConfig(Model):
     """The Kinesis source. Limits are per micro-batch; Kinesis's own per shard are kept by a limiter (facts: 5 reads/s, 2 MiB/s)."""
 
     enabled: bool = True
-    stream: str = Field("", description="Name of the stream.")
+    stream: Annotated[str, AfterValidator(_stream_name)] = Field("", description="Name of the stream.")
     region: str = Field("", description="Region; empty takes boto3's default.")
-    endpoint_url: str = Field("", description="Another endpoint than AWS's own.")
+    endpoint_url: Endpoint = Field("", description="Another endpoint than AWS's own.")
     start: Annotated[str, BeforeValidator(parse_start)] = Field(
         "TRIM_HORIZON",
         description="Where a new checkpoint begins: LATEST, TRIM_HORIZON (or EARLIEST), AT_TIMESTAMP 2026-03-01T00:00:00Z.",
@@ -107,34 +184,42 @@ class KinesisConfig(Model):
     max_records_per_shard: Count = Field(100_000, description="Records a shard gives to one micro-batch at most.")
     max_bytes_per_shard: Bytes = Field(64 << 20, description="Bytes a shard gives to one micro-batch at most.")
     max_fetch_time: Seconds = Field(10.0, description="How long one micro-batch reads a shard at most.")
-    records_per_fetch: Annotated[int, Field(gt=0, le=10_000)] = Field(10_000, description="Limit of one GetRecords call.")
-    fetch_interval: Seconds = Field(0.2, description="Least time between two calls on one shard (5 a second are allowed).")
+    records_per_fetch: Annotated[int, Field(gt=0, le=10_000)] = Field(
+        10_000, description="Limit of one GetRecords call."
+    )
+    fetch_interval: Seconds = Field(
+        0.2, description="Least time between two calls on one shard (5 a second are allowed)."
+    )
     bytes_per_second: Annotated[int, BeforeValidator(parse_size), Field(ge=0)] = Field(
         2 << 20, description="Most that is read of one shard in a second; 0 does not limit."
     )
-    max_tasks: Count = Field(16, description="Spark tasks that read one micro-batch at most; shards are spread over them.")
+    max_tasks: Count = Field(
+        16, description="Spark tasks that read one micro-batch at most; shards are spread over them."
+    )
     throttle_timeout: Seconds = Field(300.0, description="How long one shard may be throttled before the read fails.")
-
-    @model_validator(mode="after")
-    def _stream_named(self) -> KinesisConfig:
-        if self.enabled and not self.stream:
-            raise ValueError("stream: name the stream, or switch the source off with enabled: false")
-        return self
 
 
 class CsvConfig(Model):
     """The CSV source: files below one folder or S3 prefix."""
 
     enabled: bool = True
-    path: str = Field("", description="Where uploads arrive; empty is `raw/` below the lake's root.")
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
-    suffixes: tuple[str, ...] = Field((".csv", ".csv.gz"), description="Names that end so are read; all others are ignored.")
-    settle: Seconds = Field(2.0, description="A local file is read once its size stayed the same for so long. S3 objects are whole.")
+    path: Place = Field("", description="Where uploads arrive; empty is `raw/` below the lake's root.")
+    delimiter: Annotated[str, Field(min_length=1, max_length=1), AfterValidator(_delimiter)] = ","
+    suffixes: Annotated[tuple[str, ...], AfterValidator(_suffixes)] = Field(
+        (".csv", ".csv.gz"), description="Names that end so are read; all others are ignored."
+    )
+    settle: Seconds = Field(
+        2.0, description="A local file is read once its size stayed the same for so long. S3 objects are whole."
+    )
     max_files_per_batch: Count = 100
     max_bytes_per_batch: Bytes = 1 << 30
-    max_record_bytes: Bytes = Field(1 << 20, description="A longer record is a dead letter (an unclosed quote, usually).")
+    max_record_bytes: Bytes = Field(
+        1 << 20, description="A longer record is a dead letter (an unclosed quote, usually)."
+    )
     after_commit: Literal["leave", "archive", "delete"] = "leave"
-    archive_path: str = Field("", description="Where `archive` moves files; empty is `archive/` below the lake's root.")
+    archive_path: Place = Field(
+        "", description="Where `archive` moves files; empty is `archive/` below the lake's root."
+    )
     max_tasks: Count = Field(16, description="Spark tasks that read one micro-batch at most.")
 
 
@@ -144,40 +229,48 @@ class SourcesConfig(Model):
     kinesis: KinesisConfig = KinesisConfig(enabled=False)
     csv: CsvConfig = CsvConfig(enabled=False)
 
-    @model_validator(mode="after")
-    def _one_enabled(self) -> SourcesConfig:
-        if not (self.kinesis.enabled or self.csv.enabled):
-            raise ValueError("no source is enabled; enable kinesis, csv or both")
-        return self
-
 
 class SinkConfig(Model):
     """Parquet files of the lake."""
 
     compression: Literal["zstd", "snappy", "gzip", "none"] = "zstd"
     row_group_bytes: Bytes = Field(64 << 20, description="Arrow bytes that are gathered before a row group is written.")
-    target_file_bytes: Bytes = Field(256 << 20, description="A file is ended when it has grown so large, and another begun.")
-    max_open_files: Count = Field(32, description="Partition values one task writes at the same time; the largest is ended for one more.")
-    buffer_bytes: Bytes = Field(128 << 20, description="Arrow bytes one task holds back for all its open files together.")
+    target_file_bytes: Bytes = Field(
+        256 << 20, description="A file is ended when it has grown so large, and another begun."
+    )
+    max_open_files: Count = Field(
+        32, description="Partition values one task writes at the same time; the largest is ended for one more."
+    )
+    buffer_bytes: Bytes = Field(
+        128 << 20, description="Arrow bytes one task holds back for all its open files together."
+    )
 
 
 class ServiceConfig(Model):
     """The long-running application."""
 
     trigger: Seconds = Field(1.0, description="A micro-batch begins so often, when there is something to read.")
-    max_restarts: Annotated[int, Field(ge=0)] = Field(5, description="How often a failed source is started again, in a row.")
+    max_restarts: Annotated[int, Field(ge=0)] = Field(
+        5, description="How often a failed source is started again, in a row."
+    )
     restart_backoff: Seconds = Field(1.0, description="Wait before the first restart; doubles each time.")
     restart_backoff_max: Seconds = 60.0
-    healthy_after: Seconds = Field(300.0, description="A source that ran so long without failing has its restarts forgiven.")
+    healthy_after: Seconds = Field(
+        300.0, description="A source that ran so long without failing has its restarts forgiven."
+    )
     stop_timeout: Seconds = Field(300.0, description="How long a graceful stop waits for the micro-batch under way.")
 
 
 class SparkConfig(Model):
     """What spark-submit or a cluster does not decide."""
 
-    master: str = Field("", description="For example local[2,4]; empty leaves it to spark-submit. Plain local[N] never retries a task.")
+    master: str = Field(
+        "", description="For example local[2,4]; empty leaves it to spark-submit. Plain local[N] never retries a task."
+    )
     app_name: str = "qsr-ingest"
-    conf: dict[str, str] = Field(default_factory=dict, description="Any Spark setting, as it is.")
+    conf: dict[str, Annotated[str, BeforeValidator(_setting)]] = Field(
+        default_factory=dict, description="Any Spark setting, as it is."
+    )
 
 
 class LoggingConfig(Model):
@@ -201,11 +294,8 @@ class Config(Model):
     logging: LoggingConfig = LoggingConfig()
 
     @model_validator(mode="after")
-    def _local_retries(self) -> Config:
-        if re.fullmatch(r"local(\[[^,\]]*\])?", self.spark.master):
-            raise ValueError(
-                f"spark.master {self.spark.master!r} never retries a task, which the sources rely on; write local[2,4]"
-            )
+    def _agrees(self) -> Config:
+        refuse_contradictions(self)
         return self
 
     def csv_path(self) -> str:

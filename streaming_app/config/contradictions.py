@@ -1,0 +1,206 @@
+"""Settings that are each right by themselves and cannot be meant together.
+
+Each check is one function from the whole configuration to its findings, named in `CHECKS`.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Callable, Iterator
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from pydantic_core import PydanticCustomError
+
+from streaming_app.schema import CLEAN, DEAD_LETTER
+from streaming_app.storage import is_s3
+
+if TYPE_CHECKING:
+    from streaming_app.config.models import Config
+
+CONTRADICTIONS: Final = "contradictions"  # pydantic's type of the error
+
+
+class Contradiction(NamedTuple):
+    """The keys that disagree, the one to change first, and what to do."""
+
+    keys: tuple[str, ...]
+    message: str
+
+
+Findings = Iterator[Contradiction]
+
+
+def refuse_contradictions(config: Config) -> None:
+    """Raise pydantic's error with every finding in its context; nothing where all agrees."""
+    found = tuple(finding for check in CHECKS for finding in check(config))
+    if found:
+        text = "; ".join(f"{finding.keys[0]}: {finding.message}" for finding in found)
+        raise PydanticCustomError(CONTRADICTIONS, "{text}", {"text": text, "found": found})
+
+
+def _no_source(config: Config) -> Findings:
+    if not (config.sources.kinesis.enabled or config.sources.csv.enabled):
+        yield Contradiction(
+            ("sources", "sources.kinesis.enabled", "sources.csv.enabled"),
+            "no source is enabled; enable kinesis, csv or both",
+        )
+
+
+def _stream_without_name(config: Config) -> Findings:
+    kinesis = config.sources.kinesis
+    if kinesis.enabled and not kinesis.stream:
+        yield Contradiction(
+            ("sources.kinesis.stream", "sources.kinesis.enabled"),
+            "name the stream, or switch the source off with enabled: false",
+        )
+
+
+def _tasks_never_retried(config: Config) -> Findings:
+    match = re.fullmatch(r"local(?:\[([^,\]]*)(?:,\s*(\d+))?\])?", config.spark.master)
+    if match and int(match[2] or 1) < 2:  # noqa: PLR2004 - a second attempt
+        yield Contradiction(
+            ("spark.master",),
+            f"{config.spark.master} never retries a task, which the sources rely on; write local[{match[1] or 2},4]",
+        )
+
+
+def _place(uri: str) -> str:
+    """A comparable form of a folder or prefix, with a slash at its end."""
+    if is_s3(uri):
+        bucket, _, prefix = uri.partition("://")[2].partition("/")
+        return f"s3://{bucket}{posixpath.normpath('/' + prefix)}".rstrip("/") + "/"
+    return str(Path(uri.removeprefix("file://")).resolve()).rstrip("/") + "/"
+
+
+def _places(config: Config) -> dict[str, str]:
+    """Every folder that the service reads or writes as a whole, by the key it comes from."""
+    root = config.lake.root.rstrip("/")
+    places = {
+        "lake.checkpoints": config.lake.checkpoint_root(),
+        f"lake.root ({CLEAN}/)": f"{root}/{CLEAN}",
+        f"lake.root ({DEAD_LETTER}/)": f"{root}/{DEAD_LETTER}",
+    }
+    csv = config.sources.csv
+    if csv.enabled:
+        places["sources.csv.path"] = config.csv_path()
+    if csv.enabled and csv.after_commit == "archive":
+        places["sources.csv.archive_path"] = config.archive_path()
+    return places
+
+
+def _folders_overlap(config: Config) -> Findings:
+    """One folder inside another would be read, moved or cleaned up as a part of it."""
+    places = {key: _place(uri) for key, uri in _places(config).items()}
+    for (other, outer), (key, inner) in combinations(places.items(), 2):
+        if inner.startswith(outer) or outer.startswith(inner):
+            relation = (
+                "is the same folder as" if inner == outer else "is below" if inner.startswith(outer) else "contains"
+            )
+            yield Contradiction(
+                (key.partition(" ")[0], other.partition(" ")[0]),
+                f"{inner} {relation} {other}, {outer}; keep them apart",
+            )
+
+
+def _checkpoints_elsewhere(config: Config) -> Findings:
+    lake, checkpoints = is_s3(config.lake.root), is_s3(config.lake.checkpoint_root())
+    keys = ("lake.checkpoints", "lake.root")
+    if checkpoints and not lake:
+        yield Contradiction(
+            keys, "checkpoints on S3 need a lake on S3: a local lake would not be there on another machine"
+        )
+    if lake and not checkpoints and not config.spark.master.startswith("local["):
+        yield Contradiction(
+            (*keys, "spark.master"),
+            "local checkpoints of a lake on S3 work with a local[...] master only: other machines cannot see the folder",
+        )
+
+
+def _archive(config: Config) -> Findings:
+    csv = config.sources.csv
+    key = "sources.csv.archive_path"
+    if not csv.enabled:
+        return
+    if csv.archive_path and csv.after_commit != "archive":
+        yield Contradiction(
+            (key, "sources.csv.after_commit"),
+            f"has no use with after_commit: {csv.after_commit}; write archive, or leave it out",
+        )
+    if csv.after_commit == "archive" and is_s3(config.csv_path()) != is_s3(config.archive_path()):
+        yield Contradiction(
+            (key, "sources.csv.path", "lake.root"),
+            "files cannot be moved between S3 and a local folder; archive to the same kind",
+        )
+
+
+def _s3_options_unused(config: Config) -> Findings:
+    places = (config.lake.root, config.lake.checkpoint_root(), config.csv_path(), config.archive_path())
+    if any(is_s3(place) for place in places):
+        return
+    defaults = type(config.lake.s3)()
+    for name in type(config.lake.s3).model_fields:
+        if getattr(config.lake.s3, name) != getattr(defaults, name):
+            yield Contradiction(
+                (f"lake.s3.{name}", "lake.root"), "nothing is on S3; leave it out, or write s3:// places"
+            )
+
+
+def _sizes(config: Config) -> Findings:
+    sink, csv, service = config.sink, config.sources.csv, config.service
+    if sink.row_group_bytes > sink.buffer_bytes:
+        yield Contradiction(
+            ("sink.buffer_bytes", "sink.row_group_bytes"),
+            "is less than row_group_bytes: no row group could ever be filled",
+        )
+    if csv.enabled and csv.max_record_bytes > csv.max_bytes_per_batch:
+        yield Contradiction(
+            ("sources.csv.max_bytes_per_batch", "sources.csv.max_record_bytes"),
+            "is less than max_record_bytes, one single record",
+        )
+    if service.restart_backoff > service.restart_backoff_max:
+        yield Contradiction(
+            ("service.restart_backoff_max", "service.restart_backoff"), "is less than restart_backoff, the first wait"
+        )
+
+
+# Settings of Spark that this product's promises rest on: the value they must not have, and why.
+_SPARK: Final[dict[str, tuple[Callable[[str], bool], str]]] = {
+    "spark.master": (bool, "set spark.master of this file instead"),
+    "spark.app.name": (bool, "set spark.app_name of this file instead"),
+    "spark.sql.parser.escapedStringLiterals": (
+        lambda text: text.lower() == "true",
+        "the rules' texts are written for false",
+    ),
+    "spark.sql.session.timeZone": (
+        lambda text: text.upper() not in {"UTC", "ETC/UTC", "Z"},
+        "times are UTC; the dataset's time_zone decides the partition's date",
+    ),
+    "spark.task.maxFailures": (
+        lambda text: text.strip() in {"0", "1"},
+        "the sources rely on a second attempt of a task",
+    ),
+    "spark.sql.caseSensitive": (lambda text: text.lower() == "true", "Athena's column names have no case"),
+}
+
+
+def _spark_settings(config: Config) -> Findings:
+    for name, (refused, why) in _SPARK.items():
+        value = config.spark.conf.get(name, "")
+        if value and refused(value):
+            yield Contradiction((f"spark.conf.{name}",), f"cannot be {value}: {why}")
+
+
+CHECKS: Final[tuple[Callable[[Config], Findings], ...]] = (
+    _no_source,
+    _stream_without_name,
+    _tasks_never_retried,
+    _folders_overlap,
+    _checkpoints_elsewhere,
+    _archive,
+    _s3_options_unused,
+    _sizes,
+    _spark_settings,
+)

@@ -1,0 +1,144 @@
+"""One configuration file, its dataset and its suite: read once, checked whole, every problem reported together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from streaming_app.config.checking import check
+from streaming_app.config.documents import Refused, read_document
+from streaming_app.config.environment import Substitution, escape
+from streaming_app.config.masking import mask, mask_text, secret_values
+from streaming_app.config.models import Config
+from streaming_app.config.overrides import ORIGIN, apply_overrides
+from streaming_app.errors import ConfigError, Problem
+from streaming_app.schema import Dataset
+
+SuiteCheck = Callable[[Any, str, Dataset], Sequence[Problem]]
+
+# Let the contradictions among the other settings be found while these required ones are missing.
+_STAND_INS: Final[dict[str, Any]] = {
+    "dataset": "?",
+    "suite": "?",
+    "lake": {"root": "?"},
+    "lake.root": "?",
+    "sources": {"csv": {"enabled": True}},
+}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A configuration that can be used. `suite_document` is what the suite's file says; `quality` parses it.
+
+    `secrets` are the values that must never be shown: those of secret-like keys and variables.
+    """
+
+    config: Config
+    dataset: Dataset
+    dataset_file: str
+    suite_file: str
+    suite_document: Any
+    path: str
+    secrets: frozenset[str] = field(default=frozenset(), repr=False)
+
+
+def load(
+    path: str,
+    overrides: Sequence[str] = (),
+    environ: Mapping[str, str] | None = None,
+    suite_check: SuiteCheck | None = None,
+) -> Loaded:
+    """Load the configuration file at `path`, with `--set` overrides such as `service.trigger=5s` put on top.
+
+    `environ` is the process's environment unless given. `suite_check(document, file, dataset)` says what is wrong in
+    the suite, so that its problems are reported together with all others; it is called when file and dataset are
+    readable. Raises ConfigError with every problem; no problem repeats a secret.
+    """
+    return _Load(path, os.environ if environ is None else environ).run(overrides, suite_check)
+
+
+def effective_yaml(loaded: Loaded) -> str:
+    """The configuration in force, defaults and all, as YAML that `load` reads again; secrets are masked."""
+    document = mask(escape(loaded.config.model_dump(mode="json")), loaded.secrets)
+    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120)
+
+
+class _Load:
+    """The state of one load: what was found so far."""
+
+    def __init__(self, path: str, environ: Mapping[str, str]) -> None:
+        self._path = path
+        self._substitution = Substitution(environ)
+        self._problems: list[Problem] = []
+        self._secrets: set[str] = set()
+
+    def run(self, overrides: Sequence[str], suite_check: SuiteCheck | None) -> Loaded:
+        document = self._read(self._path)
+        if not isinstance(document, dict):
+            raise self._error(document)
+        overridden, faults = apply_overrides(document, overrides, Config)
+        self._problems += faults
+        document = self._substitution.apply(document)
+        self._secrets |= self._substitution.secrets | set(secret_values(document))
+        config = self._config(document, overridden)
+        dataset_file, dataset = self._dataset(document)
+        suite_file, suite = self._referenced(document, "suite")
+        if suite_check and dataset and suite is not None:
+            self._problems += suite_check(suite, suite_file, dataset)
+        if self._problems or config is None or dataset is None:
+            raise self._error()
+        return Loaded(config, dataset, dataset_file, suite_file, suite, self._path, frozenset(self._secrets))
+
+    def _read(self, path: str) -> Any:
+        try:
+            return read_document(path)
+        except Refused as refused:
+            self._problems += refused.problems
+            return None
+
+    def _config(self, document: Mapping[str, Any], overridden: set[str]) -> Config | None:
+        bad = [key for key, _ in self._substitution.faults]
+        checked = check(Config, document, bad, _STAND_INS)
+        for key, message in [*self._substitution.faults, *checked.faults]:
+            self._problems.append(Problem(self._origin(key, overridden), key, message))
+        return checked.value
+
+    def _origin(self, key: str, overridden: set[str]) -> str:
+        """The file, or `--set` where the key or its section was set there."""
+        from_set = any(key == name or key.startswith((f"{name}.", f"{name}[")) for name in overridden)
+        return ORIGIN if from_set else self._path
+
+    def _referenced(self, document: Mapping[str, Any], key: str) -> tuple[str, Any]:
+        """Name and content of a file that the configuration names, relative to itself."""
+        name = document.get(key)
+        if not isinstance(name, str) or not name or any(key == bad for bad, _ in self._substitution.faults):
+            return "", None
+        file = str(Path(self._path).parent / name)
+        content = self._read(file)
+        if content is None and not any(problem.file == file for problem in self._problems):
+            self._problems.append(Problem(file, "", "is empty"))
+        return file, content
+
+    def _dataset(self, document: Mapping[str, Any]) -> tuple[str, Dataset | None]:
+        file, content = self._referenced(document, "dataset")
+        if content is None:
+            return file, None
+        if not isinstance(content, dict):
+            self._problems.append(Problem(file, "", "should be a section with keys of its own"))
+            return file, None
+        checked = check(Dataset, content)
+        self._problems += [Problem(file, key, message) for key, message in checked.faults]
+        return file, checked.value
+
+    def _error(self, document: Any = None) -> ConfigError:
+        if not self._problems:
+            what = "is empty" if document is None else "should be a section with keys of its own"
+            self._problems.append(Problem(self._path, "", what))
+        return ConfigError(
+            [Problem(item.file, item.key, mask_text(item.message, self._secrets)) for item in self._problems]
+        )
