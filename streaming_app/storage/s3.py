@@ -1,0 +1,231 @@
+"""Storage in an S3 prefix: conditional writes make `put_if_absent` atomic, completing a multipart upload publishes.
+
+Every promise of storage/base.py rests on something S3 documents: strong read-after-write consistency, `If-None-Match: *`
+on PutObject, and multipart uploads that are invisible until they are completed.
+"""
+
+from __future__ import annotations
+
+import io
+import random
+import re
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from streaming_app.errors import ConfigError, SinkError
+from streaming_app.storage.base import ObjectInfo, Published, StagedFile, StorageOptions
+from streaming_app.storage.s3_client import ATTEMPTS, client, code, explained, explanation, status
+from streaming_app.storage.s3_files import READ_BUFFER, S3Reader, S3StagingFile
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_URI: Final = re.compile(r"s3a?://([^/]+)(?:/(.*))?")
+_DELETE_BATCH: Final = 1000  # DeleteObjects takes no more
+_WRITER: Final = "writer"  # user metadata: which call of put_if_absent wrote an object
+_ABSENT: Final = frozenset({"404", "NoSuchKey"})
+
+
+class S3Storage:
+    """A prefix of a bucket. Cheap to make and to pickle; the client belongs to the process and is shared by threads."""
+
+    def __init__(self, uri: str, options: StorageOptions) -> None:
+        match = _URI.fullmatch(uri)
+        if not match:
+            raise ConfigError(f"{uri!r} names no bucket; write s3://bucket/prefix")
+        self._uri, self._options = uri.rstrip("/"), options
+        self._bucket = match[1]
+        folder = (match[2] or "").strip("/")
+        self._prefix = f"{folder}/" if folder else ""
+        self._payer: dict[str, Any] = {"RequestPayer": "requester"} if options.requester_pays else {}
+        kms = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": options.sse_kms_key_id}
+        self._encryption: dict[str, Any] = kms if options.sse_kms_key_id else {}
+
+    @property
+    def uri(self) -> str:
+        """Where the root is, as configured."""
+        return self._uri
+
+    @property
+    def _s3(self) -> S3Client:
+        return client(self._options)
+
+    def _place(self, key: str) -> dict[str, Any]:
+        return {"Bucket": self._bucket, "Key": self._prefix + key, **self._payer}
+
+    def _name(self, key: str) -> str:
+        return f"{self._uri}/{key}"
+
+    def _folder(self, prefix: str) -> str:
+        return f"{self._prefix}{prefix.strip('/')}/" if prefix.strip("/") else self._prefix
+
+    def get(self, key: str) -> bytes | None:
+        try:
+            with S3Reader(self._s3, self._name(key), self._place(key)) as reader:
+                return reader.readall()
+        except FileNotFoundError:
+            return None
+
+    def open(self, key: str) -> BinaryIO:
+        reader = S3Reader(self._s3, self._name(key), self._place(key))
+        return cast("BinaryIO", io.BufferedReader(reader, READ_BUFFER))
+
+    def put(self, key: str, data: bytes) -> None:
+        with explained(self._name(key)):
+            self._s3.put_object(**self._place(key), **self._encryption, Body=data)
+
+    def put_if_absent(self, key: str, data: bytes) -> bool:
+        """Write unless the key exists.
+
+        A write whose answer was lost is repeated by botocore and then refused because of itself. Every call therefore
+        marks what it writes with a token of its own, and a refused call looks whose token is there: never a guess.
+        """
+        token = uuid.uuid4().hex
+        error: ClientError | None = None
+        for wait in _waits():
+            try:
+                self._put_new(key, data, token)
+            except ClientError as refused:
+                error = refused
+            else:
+                return True
+            if code(error) == "PreconditionFailed":
+                return self._written_by(key) == token
+            if code(error) != "ConditionalRequestConflict":  # that is: another write is under way, try again
+                break
+            time.sleep(wait)
+        raise explanation(cast("ClientError", error), self._name(key)) from error
+
+    def _put_new(self, key: str, data: bytes, token: str) -> None:
+        try:
+            self._s3.put_object(
+                **self._place(key), **self._encryption, Body=data, IfNoneMatch="*", Metadata={_WRITER: token}
+            )
+        except BotoCoreError as error:
+            raise explanation(error, self._name(key)) from error
+
+    def _written_by(self, key: str) -> str:
+        found = self._head(key)
+        return str(found["Metadata"].get(_WRITER, "")) if found else ""
+
+    def delete(self, keys: Iterable[str]) -> None:
+        remaining = iter(keys)
+        while batch := list(islice(remaining, _DELETE_BATCH)):
+            objects: Any = {"Objects": [{"Key": self._prefix + key} for key in batch], "Quiet": True}
+            with explained(self._uri):
+                answer = self._s3.delete_objects(Bucket=self._bucket, Delete=objects, **self._payer)
+            for failed in answer.get("Errors", []):
+                raise SinkError(
+                    f"s3://{self._bucket}/{failed.get('Key')} cannot be deleted: {failed.get('Message')}"
+                    f" ({failed.get('Code')}); the role needs s3:DeleteObject"
+                )
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        pages = self._s3.get_paginator("list_objects_v2")
+        with explained(self._name(prefix)):
+            for page in pages.paginate(Bucket=self._bucket, Prefix=self._folder(prefix), **self._payer):
+                for item in page.get("Contents", []):
+                    if not item["Key"].endswith("/"):  # the console marks folders so
+                        yield self._describe(item["Key"], item["Size"], item)
+
+    def _describe(self, full_key: str, size: int, answer: Any) -> ObjectInfo:
+        return ObjectInfo(full_key.removeprefix(self._prefix), size, answer["LastModified"], answer["ETag"].strip('"'))
+
+    def _head(self, key: str) -> Any:
+        try:
+            return self._s3.head_object(**self._place(key))
+        except (ClientError, BotoCoreError) as error:
+            if code(error) in _ABSENT:
+                return None
+            raise explanation(error, self._name(key)) from error
+
+    def info(self, key: str) -> ObjectInfo | None:
+        found = self._head(key)
+        return self._describe(self._prefix + key, found["ContentLength"], found) if found else None
+
+    def stage(self, key: str, owner: str) -> S3StagingFile:
+        if f"-{owner}-" not in key.rsplit("/", 1)[-1]:
+            raise ValueError(f"{key!r}: the name of a staged file holds -{owner}-, by which its upload is found again")
+        return S3StagingFile(self._s3, self._uri, key, self._place(key), self._encryption)
+
+    def publish(self, staged: StagedFile) -> Published:
+        """Complete the upload.
+
+        Whatever the answer, or none, S3 is then asked what is there: a completion whose answer was lost counts as done,
+        and only an upload that is still open is tried again.
+        """
+        error: ClientError | BotoCoreError | None = None
+        for wait in _waits():
+            try:
+                self._complete(staged)
+            except (ClientError, BotoCoreError) as failed:
+                error = failed
+            else:
+                return Published.NOW
+            if not _may_pass(error):
+                break
+            if not self._upload_is_open(staged):
+                return self._published_before(staged)
+            time.sleep(wait)
+        raise explanation(cast("ClientError", error), self._name(staged.key)) from error
+
+    def _complete(self, staged: StagedFile) -> None:
+        parts: Any = {"Parts": staged.handle["parts"]}
+        once = client(self._options, attempts=1)  # `publish` looks before it repeats
+        once.complete_multipart_upload(
+            **self._place(staged.key), UploadId=staged.handle["upload"], MultipartUpload=parts
+        )
+
+    def _upload_is_open(self, staged: StagedFile) -> bool:
+        try:
+            self._s3.list_parts(**self._place(staged.key), UploadId=staged.handle["upload"], MaxParts=1)
+        except (ClientError, BotoCoreError) as error:
+            if code(error) == "NoSuchUpload":
+                return False
+            raise explanation(error, self._name(staged.key)) from error
+        return True
+
+    def _published_before(self, staged: StagedFile) -> Published:
+        found = self.info(staged.key)
+        if found is None:
+            return Published.GONE
+        if found.size != staged.size:
+            raise SinkError(
+                f"{self._name(staged.key)} has {found.size} bytes where {staged.size} were written; somebody"
+                " replaced it: restore it, or remove it and the rows are written again"
+            )
+        return Published.ALREADY
+
+    def discard(self, staged: StagedFile) -> None:
+        try:
+            self._s3.abort_multipart_upload(**self._place(staged.key), UploadId=staged.handle["upload"])
+        except (ClientError, BotoCoreError) as error:
+            if code(error) not in {"NoSuchUpload", "404"}:
+                raise explanation(error, self._name(staged.key)) from error
+
+    def staged(self, owner: str, prefixes: Iterable[str]) -> Iterator[StagedFile]:
+        pages = self._s3.get_paginator("list_multipart_uploads")
+        for prefix in prefixes:
+            with explained(self._name(prefix)):
+                for page in pages.paginate(Bucket=self._bucket, Prefix=self._folder(prefix), **self._payer):
+                    for upload in page.get("Uploads", []):
+                        if f"-{owner}-" in upload["Key"].rsplit("/", 1)[-1]:
+                            key = upload["Key"].removeprefix(self._prefix)
+                            yield StagedFile(key, 0, {"upload": upload["UploadId"], "parts": []})
+
+
+def _waits() -> Iterator[float]:
+    """Seconds between our own repetitions: full jitter, doubling, as botocore waits for its own."""
+    yield from (random.uniform(0, min(20.0, 0.25 * 2**attempt)) for attempt in range(ATTEMPTS))
+
+
+def _may_pass(error: ClientError | BotoCoreError) -> bool:
+    """Whether a completion that failed may be done, gone, or succeed later; all other answers are final."""
+    if isinstance(error, ClientError):
+        return status(error) >= 500 or code(error) in {"NoSuchUpload", "RequestTimeout", "SlowDown"}  # noqa: PLR2004
+    return isinstance(explanation(error, ""), SinkError)
