@@ -120,7 +120,7 @@ def _latin_1(order: Order, _: Random) -> bytes:
 CSV_KINDS: Final[dict[str, CsvKind]] = {
     PLAIN: CsvKind(_plain),
     "quoted_comma": CsvKind(_item_with(", to go")),
-    "quoted_newline": CsvKind(_item_with("\nno sugar, please")),
+    "quoted_newline": CsvKind(_item_with("\nno sugar")),
     "quoted_quote": CsvKind(_item_with(' "as always"')),
     "missing_order_id": CsvKind(_with("order_id", ""), Stage.RULE),
     "amount_text": CsvKind(_with("amount", *BAD_AMOUNTS), Stage.CAST),
