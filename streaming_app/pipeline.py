@@ -1,0 +1,113 @@
+"""The pipeline on one page: decoded rows -> typed -> judged -> routed to clean or dead letter.
+
+Pure functions over DataFrames, the same for the stream, files, backfills and replays. Guarantee: each row that comes in
+goes out exactly once, with a stage when it was rejected and without one when it is clean; nothing is dropped, nothing
+becomes null silently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from streaming_app.casting import cast_sql
+from streaming_app.schema import Dataset, Decoded, Judged, Stage
+
+_FAILED: Final = "__cast_failed_{}"
+_DEAD: Final = "__dead"
+UTF_8: Final = "utf-8"
+BASE64: Final = "base64"
+
+
+@dataclass(frozen=True)
+class RowRule:
+    """A critical rule as Spark runs it: `fails` is a boolean SQL expression over `columns`, true or false, never null."""
+
+    id: str
+    fails: str
+    columns: tuple[str, ...]
+
+
+def process(decoded: DataFrame, dataset: Dataset, rules: Sequence[RowRule]) -> DataFrame:
+    """Rows of the decoded layout to rows of the judged layout."""
+    return route(judge(cast(decoded, dataset), dataset, rules), dataset)
+
+
+def cast(decoded: DataFrame, dataset: Dataset) -> DataFrame:
+    """Every dataset column in its own type; `__cast_failed_<column>` says where a text was there but no value."""
+    typed = [F.expr(cast_sql(column, _quoted(column.name))).alias(column.name) for column in dataset.columns]
+    texts = [F.col(column.name).alias(_text(column.name)) for column in dataset.columns if column.type != "string"]
+    kept = [F.col(name) for name in Decoded]
+    day = F.to_date(F.from_utc_timestamp(F.col(dataset.time_column), dataset.time_zone))
+    failed = [
+        (F.col(_text(column.name)).isNotNull() & F.col(column.name).isNull()).alias(_FAILED.format(column.name))
+        for column in dataset.columns
+        if column.type != "string"
+    ]
+    columns = [F.col(name) for name in dataset.column_names]
+    return decoded.select(*typed, *texts, *kept).select(*columns, *kept, *failed, day.alias(dataset.partition_column))
+
+
+def judge(typed: DataFrame, dataset: Dataset, rules: Sequence[RowRule]) -> DataFrame:
+    """Adds stage and reasons: all of them for a row, not the first; a rule about a value that did not cast is left out."""
+    unreadable = F.col(Decoded.ERROR).isNotNull()
+    failed = {column.name: F.col(_FAILED.format(column.name)) for column in dataset.columns if column.type != "string"}
+    broken = {rule.id: F.expr(rule.fails) for rule in rules}
+    undated = F.col(dataset.partition_column).isNull()
+    dead = unreadable | _any([*failed.values(), *broken.values(), undated])
+    cast_reasons = [F.when(flag, F.lit(f"{name}.cast")) for name, flag in failed.items()]
+    rule_reasons = [
+        F.when(broken[rule.id] & ~_any([failed[name] for name in rule.columns if name in failed]), F.lit(rule.id))
+        for rule in rules
+    ]
+    undated_reason = F.when(undated & ~failed[dataset.time_column], F.lit(f"{dataset.time_column}.missing"))
+    reasons = F.when(unreadable, F.array(F.col(Decoded.ERROR))).otherwise(
+        F.array_compact(F.array(*cast_reasons, *rule_reasons, undated_reason))
+    )
+    stage = (
+        F.when(unreadable, F.lit(Stage.DECODE.value))
+        .when(_any(list(failed.values())), F.lit(Stage.CAST.value))
+        .otherwise(F.lit(Stage.RULE.value))
+    )
+    return typed.withColumn(_DEAD, dead).select(
+        "*", F.when(F.col(_DEAD), stage).alias(Judged.STAGE), F.when(F.col(_DEAD), reasons).alias(Judged.REASONS)
+    )
+
+
+def route(judged: DataFrame, dataset: Dataset) -> DataFrame:
+    """What the sink takes: raw text only where a row was rejected, since it is most of the bytes."""
+    dead = F.col(Judged.STAGE).isNotNull()
+    is_text = F.is_valid_utf8(F.col(Decoded.RAW).cast("string"))
+    text = F.when(is_text, F.col(Decoded.RAW).cast("string")).otherwise(F.base64(F.col(Decoded.RAW)))
+    encoding = F.when(is_text, F.lit(UTF_8)).otherwise(F.lit(BASE64))
+    return judged.select(
+        *[F.col(name) for name in dataset.column_names],
+        Decoded.RESCUED.value,
+        Decoded.POSITION.value,
+        Decoded.ARRIVED_AT.value,
+        dataset.partition_column,
+        Judged.STAGE.value,
+        Judged.REASONS.value,
+        F.when(dead, text).alias(Judged.RAW),
+        F.when(dead, encoding).alias(Judged.RAW_ENCODING),
+    )
+
+
+def _any(flags: Sequence[Column]) -> Column:
+    """Whether at least one is true; none at all is false."""
+    result = F.lit(False)
+    for flag in flags:
+        result = result | flag
+    return result
+
+
+def _text(name: str) -> str:
+    return f"__text_{name}"
+
+
+def _quoted(name: str) -> str:
+    return f"`{name}`"

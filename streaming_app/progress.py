@@ -1,0 +1,74 @@
+"""One log line a micro-batch, with what it read and wrote: from Spark's progress events and the sink's ledger."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pyspark.sql.streaming.listener import (
+    QueryIdleEvent,
+    QueryProgressEvent,
+    QueryStartedEvent,
+    QueryTerminatedEvent,
+    StreamingQueryListener,
+)
+
+from streaming_app.journal.ledger import Entry, Ledger
+from streaming_app.runtime import logs
+
+_LOG: Final = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A finished micro-batch: its ledger entry and Spark's durations in milliseconds by phase."""
+
+    source: str
+    entry: Entry
+    durations_ms: Mapping[str, int]
+
+
+class ProgressListener(StreamingQueryListener):
+    """Calls `on_batch` for every micro-batch that committed something. An error of the listener never harms the query."""
+
+    def __init__(self, ledgers: Mapping[str, Ledger], on_batch: Callable[[Batch], None]) -> None:
+        self._ledgers, self._on_batch = ledgers, on_batch
+
+    def onQueryStarted(self, event: QueryStartedEvent) -> None:  # noqa: N802
+        """Nothing to tell: the service says so itself."""
+
+    def onQueryIdle(self, event: QueryIdleEvent) -> None:  # noqa: N802
+        """Nothing to tell."""
+
+    def onQueryTerminated(self, event: QueryTerminatedEvent) -> None:  # noqa: N802
+        """Nothing to tell: the service says so itself."""
+
+    def onQueryProgress(self, event: QueryProgressEvent) -> None:  # noqa: N802
+        """Report the batch that has just ended."""
+        try:
+            self._report(json.loads(event.progress.json))
+        except Exception:
+            _LOG.exception("a micro-batch could not be reported; the data is not affected")
+
+    def _report(self, progress: Mapping[str, Any]) -> None:
+        name, batch_id = progress["name"], progress["batchId"]
+        if "addBatch" not in progress["durationMs"]:  # a trigger without data repeats the last batch's id
+            return
+        entry = self._ledgers[name].get(batch_id) if name in self._ledgers else None
+        if entry is not None:
+            self._on_batch(Batch(name, entry, progress["durationMs"]))
+
+
+def log_batch(batch: Batch) -> None:
+    """The log line of a micro-batch."""
+    counts = batch.entry.counts
+    figures = {"read": counts.read, "clean": counts.clean, "dead": counts.dead, "files": len(batch.entry.files)}
+    if counts.by_reason:
+        figures["reasons"] = counts.by_reason
+    if batch.entry.arrived:
+        figures["oldest_s"] = round(batch.entry.committed_at - batch.entry.arrived[0], 3)
+    figures["ms"] = batch.durations_ms.get("triggerExecution")
+    _LOG.info("committed", extra=logs.fields(batch.source, batch.entry.batch_id, **figures))

@@ -1,0 +1,1 @@
+"""What surrounds the pipeline in one process: Java, the Spark session, logs."""

@@ -1,0 +1,54 @@
+"""The Spark session, with the settings that the product relies on."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Final
+
+from pyspark.sql import SparkSession
+
+from streaming_app.config import Config
+from streaming_app.runtime.java import ensure_java
+
+# What the product relies on; `spark.conf` in the configuration may add to these but `_FIXED` stays.
+_FIXED: Final = {
+    "spark.sql.session.timeZone": "UTC",  # casts of times without offset, and every partition date
+    "spark.scheduler.mode": "FAIR",  # the sources' queries share the cores, neither waits for the other
+}
+_DEFAULTS: Final = {
+    "spark.sql.execution.arrow.pyspark.enabled": "true",
+    "spark.sql.execution.arrow.maxRecordsPerBatch": "20000",
+    "spark.sql.streaming.noDataProgressEventInterval": "10000",
+    "spark.sql.shuffle.partitions": "4",
+    "spark.ui.enabled": "false",
+    "spark.log.level": "WARN",
+}
+_LOCAL: Final = {  # nothing listens beyond this machine
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.driver.memory": "1g",
+    "spark.sql.warehouse.dir": "build/spark-warehouse",
+    "spark.local.dir": "build/spark-local",
+}
+
+
+def build_session(config: Config) -> SparkSession:
+    """Start Spark, or take the session that spark-submit or Glue has started. Raises ConfigError without a Java."""
+    ensure_java(os.environ)
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # workers must run the driver's Python
+    os.environ.setdefault("PYSPARK_DRIVER_PYTHON", sys.executable)
+    builder = SparkSession.builder.appName(config.spark.app_name)
+    if config.spark.master:
+        builder = builder.master(config.spark.master)
+    for key, value in settings(config).items():
+        builder = builder.config(key, value)
+    session = builder.getOrCreate()
+    session.sparkContext.setLogLevel(config.logging.spark_level)
+    return session
+
+
+def settings(config: Config) -> dict[str, str]:
+    """Every Spark setting that the service asks for."""
+    local = _LOCAL if config.spark.master.startswith("local") else {}
+    return {**_DEFAULTS, "spark.log.level": config.logging.spark_level, **local, **config.spark.conf, **_FIXED}

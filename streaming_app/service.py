@@ -1,0 +1,221 @@
+"""The long-running service: recovers, starts one query a source, restarts what fails, stops between micro-batches.
+
+    recover -> start queries -> watch -> (drain: sources hand out nothing new) -> last batches end -> stop
+
+One source failing never stops the other: it is started again with growing waits, and only when it failed
+`max_restarts` times in a row, or with an error that no restart can mend, does the service end, with that error.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from pyspark.errors import StreamingQueryException
+from pyspark.sql import SparkSession
+from pyspark.sql.streaming.query import StreamingQuery
+
+from streaming_app import errors
+from streaming_app.config.models import ServiceConfig
+from streaming_app.errors import ConfigError, DataLossError, IngestError, QualityStop, SourceError
+from streaming_app.runtime import logs
+from streaming_app.sink import Committer
+from streaming_app.streams import Stream
+
+_LOG: Final = logging.getLogger(__name__)
+_POLL: Final = 0.2  # seconds
+_OURS: Final = re.compile(
+    r"streaming_app\.errors\.(\w+): (.*?)(?=\n\s*(?:at |JVM stacktrace|===|SQLSTATE)|\Z)", re.DOTALL
+)
+_FINAL: Final = (ConfigError, DataLossError, QualityStop)  # starting again would meet the same
+
+
+class StopRequest:
+    """Set by a signal, a timer or a test; `drain_path` exists from then on, so that sources hand out nothing new."""
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="qsr-ingest-"))
+        self._event = threading.Event()
+
+    @property
+    def drain_path(self) -> str:
+        """The file that the sources look for."""
+        return str(self._folder / "drain")
+
+    def set(self) -> None:
+        """Ask for a graceful stop; safe in a signal handler."""
+        self._event.set()
+        Path(self.drain_path).touch()
+
+    def is_set(self) -> bool:
+        return self._event.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for the request; True when it came."""
+        return self._event.wait(seconds)
+
+    def close(self) -> None:
+        """Remove the file."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+@dataclass
+class _Running:
+    """One source under watch. Times are of the monotonic clock."""
+
+    stream: Stream
+    query: StreamingQuery | None = None
+    failures: int = 0
+    started: float = 0.0
+    next_start: float = 0.0
+    done: bool = False
+    drained: threading.Event = field(default_factory=threading.Event)
+
+
+class Service:
+    """Runs the streams until asked to stop. Delivery guarantee: exactly once, over restarts and crashes (docs/guarantees.md)."""
+
+    def __init__(
+        self,
+        spark: SparkSession,
+        streams: Iterable[Stream],
+        config: ServiceConfig,
+        stop: StopRequest,
+        *,
+        available_now: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._spark, self._config, self._stop, self._clock = spark, config, stop, clock
+        self._available_now = available_now
+        self._sources = [_Running(stream) for stream in streams]
+
+    def run(self) -> None:
+        """Run until stopped, or until everything there was is read. Raises the error of a source that failed for good."""
+        for source in self._sources:
+            self._recover(source)
+        try:
+            while not self._stop.is_set() and not all(source.done for source in self._sources):
+                for source in self._sources:
+                    self._tend(source)
+                self._stop.wait(_POLL)
+        finally:
+            self._drain()
+
+    def _recover(self, source: _Running) -> None:
+        report = Committer(source.stream.sink).recover()
+        if report.finished or report.voided or report.discarded:
+            _LOG.warning(
+                "recovered what an earlier run left half-way",
+                extra=logs.fields(
+                    source.stream.name, finished=report.finished, voided=report.voided, discarded=report.discarded
+                ),
+            )
+
+    def _tend(self, source: _Running) -> None:
+        """Start a source when it is due; look after it while it runs."""
+        if source.done:
+            return
+        if source.query is None:
+            if self._clock() >= source.next_start:
+                self._start(source)
+        elif not source.query.isActive:
+            self._failed(source, _error_of(source.query))
+        elif source.drained.is_set():
+            source.query.stop()
+            source.done = True
+            _LOG.info("everything that was there at the start is read", extra=logs.fields(source.stream.name))
+        elif source.failures and self._clock() - source.started >= self._config.healthy_after:
+            source.failures = 0
+
+    def _start(self, source: _Running) -> None:
+        source.started = self._clock()
+        try:
+            if source.failures:
+                self._recover(source)
+            source.query = source.stream.start(self._spark)
+        except Exception as error:  # noqa: BLE001 - whatever keeps it from starting is a failure of this source alone
+            self._failed(source, _translate(error))
+            return
+        _LOG.info("started", extra=logs.fields(source.stream.name, checkpoint=source.stream.checkpoint))
+        if self._available_now:
+            threading.Thread(target=_await_all, args=(source.query, source.drained), daemon=True).start()
+
+    def _failed(self, source: _Running, error: IngestError) -> None:
+        """Plan the next start, or raise when there is none."""
+        source.query = None
+        source.failures += 1
+        if isinstance(error, _FINAL) or source.failures > self._config.max_restarts:
+            _LOG.error("failed for good: %s", error, extra=logs.fields(source.stream.name, failures=source.failures))
+            raise error
+        doubled = self._config.restart_backoff * 2 ** (source.failures - 1)
+        wait = min(doubled, self._config.restart_backoff_max)
+        source.next_start = self._clock() + wait
+        _LOG.warning(
+            "failed, starts again in %.1f s: %s",
+            wait,
+            error,
+            extra=logs.fields(source.stream.name, failures=source.failures),
+        )
+
+    def _drain(self) -> None:
+        """Let the micro-batches under way end, then stop the queries; they hand out nothing new meanwhile."""
+        self._stop.set()
+        deadline = self._clock() + self._config.stop_timeout
+        for source in self._sources:
+            query = source.query
+            if query is None or not query.isActive:
+                continue
+            while query.isActive and query.status["isTriggerActive"] and self._clock() < deadline:
+                time.sleep(_POLL / 4)
+            if query.isActive and query.status["isTriggerActive"]:
+                _LOG.warning(
+                    "stopped in the middle of a micro-batch, which will run again",
+                    extra=logs.fields(source.stream.name),
+                )
+            query.stop()
+            _LOG.info("stopped", extra=logs.fields(source.stream.name))
+
+
+def _await_all(query: StreamingQuery, drained: threading.Event) -> None:
+    try:
+        query.processAllAvailable()
+    except Exception:  # noqa: BLE001 - a query that failed is found and reported by the watching loop
+        return
+    drained.set()
+
+
+def _error_of(query: StreamingQuery) -> IngestError:
+    failure = query.exception()
+    return (
+        SourceError("the query ended without an error and without being asked to")
+        if failure is None
+        else _translate(failure)
+    )
+
+
+def _translate(failure: Exception) -> IngestError:
+    """Our own error out of what Spark made of it: it crossed processes as text."""
+    if isinstance(failure, IngestError):
+        return failure
+    text = failure.desc if isinstance(failure, StreamingQueryException) and hasattr(failure, "desc") else str(failure)
+    match = _OURS.search(str(text))
+    kind = getattr(errors, match[1], None) if match else None
+    if match and isinstance(kind, type) and issubclass(kind, IngestError):
+        return kind(match[2].strip())
+    return SourceError(_brief(str(text)))
+
+
+def _brief(text: str, limit: int = 2000) -> str:
+    """The lines of a Spark failure that a person needs: without Java's stack."""
+    lines = [
+        line for line in text.splitlines() if line.strip() and not line.lstrip().startswith(("at ", "...", "JVM stack"))
+    ]
+    return "\n".join(lines)[:limit]

@@ -1,0 +1,196 @@
+"""The two-phase commit: ledger entry if absent, then publish, then mark published; and recovery of every half-way state.
+
+    staged files -> entry in the ledger (the commit point) -> files visible -> published mark -> Spark's own commit log
+
+Guarantee: whatever dies between any two steps, each row becomes visible exactly once, provided that a re-run of a
+batch reads the same rows, which the sources' read log ensures. Two processes may run this at once (a service that was
+killed and its successor): every step is idempotent and the entry is written if absent.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from streaming_app.errors import DataLossError, SinkError
+from streaming_app.journal.ledger import Counts, Entry, Ledger, LedgerFile
+from streaming_app.journal.read_log import ReadLog
+from streaming_app.journal.spark_log import epoch_of_batch, is_committed
+from streaming_app.schema import CLEAN, DEAD_LETTER
+from streaming_app.sink.options import SinkOptions
+from streaming_app.storage import Published, is_s3
+
+_THREADS: Final = 8
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """What one task wrote: its files and what it counted. Travels to the driver as JSON."""
+
+    rows: int
+    files: tuple[LedgerFile, ...]
+    by_reason: dict[str, int] = field(default_factory=dict)
+    by_stage: dict[str, int] = field(default_factory=dict)
+    arrived: tuple[float, float] | None = None
+
+    def to_json(self) -> str:
+        """One line of JSON; `from_json` is its inverse."""
+        return json.dumps(
+            {
+                "rows": self.rows,
+                "files": [file.to_json() for file in self.files],
+                "by_reason": self.by_reason,
+                "by_stage": self.by_stage,
+                "arrived": self.arrived,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> TaskResult:
+        """The result that `to_json` wrote."""
+        value = json.loads(text)
+        files = tuple(LedgerFile.from_json(file) for file in value["files"])
+        arrived = tuple(value["arrived"]) if value["arrived"] else None
+        return cls(value["rows"], files, value["by_reason"], value["by_stage"], arrived)
+
+
+@dataclass(frozen=True)
+class RecoveryReport:
+    """What recovery did: batches it finished, batches it voided, staged files of nobody that it removed."""
+
+    finished: tuple[int, ...] = ()
+    voided: tuple[int, ...] = ()
+    discarded: int = 0
+
+
+class Committer:
+    """Commits and recovers the micro-batches of one source."""
+
+    def __init__(self, options: SinkOptions) -> None:
+        self._options = options
+        self._lake = options.open_lake()
+        self._checkpoint = options.open_checkpoint()
+        self._ledger = Ledger(self._checkpoint)
+
+    def commit(self, results: Sequence[TaskResult], batch_id: int) -> Entry:
+        """Make a batch part of the lake. Raises DataLossError when rows read and rows written differ."""
+        entry = self._entry(results, batch_id)
+        if not self._ledger.append_if_absent(entry):
+            entry = self._settle(entry)
+        self._publish_all(entry)
+        self._ledger.mark_published(batch_id)
+        return entry
+
+    def abort(self, results: Iterable[TaskResult], batch_id: int) -> None:
+        """Throw away what tasks staged, but never what a ledger entry owns: Spark calls this after a failed commit too."""
+        entry = self._ledger.get(batch_id)
+        owned = {file.staged.key for file in entry.files} if entry else set()
+        files = [file for result in results for file in result.files if file.staged.key not in owned]
+        self._each(self._lake.discard, [file.staged for file in files])
+
+    def recover(self) -> RecoveryReport:
+        """Finish or void what a dead process left half-way; call it before the query starts, with no other running."""
+        finished, voided = [], []
+        for entry in self._ledger.unpublished():
+            if self._finish_or_void(entry):
+                finished.append(entry.batch_id)
+            else:
+                voided.append(entry.batch_id)
+        return RecoveryReport(tuple(finished), tuple(voided), self._discard_orphans())
+
+    def _entry(self, results: Sequence[TaskResult], batch_id: int) -> Entry:
+        epoch = epoch_of_batch(self._checkpoint, batch_id)
+        units = ReadLog(self._checkpoint).units(epoch)
+        files = tuple(file for result in results for file in result.files)
+        counts = Counts(
+            read=sum(read.rows for read in units.values()),
+            clean=_rows(files, CLEAN),
+            dead=_rows(files, DEAD_LETTER),
+            by_reason=_sum(result.by_reason for result in results),
+            by_stage=_sum(result.by_stage for result in results),
+        )
+        if counts.read != counts.written:
+            raise DataLossError(
+                f"batch {batch_id} (epoch {epoch}): {counts.read} rows were read, but {counts.clean} clean + {counts.dead}"
+                f" dead + {counts.duplicates} duplicates = {counts.written} were written; nothing of it was committed"
+            )
+        times = [moment for result in results if result.arrived for moment in result.arrived]
+        return Entry(
+            batch_id=batch_id,
+            epoch=epoch,
+            source=self._options.source,
+            suite_fingerprint=self._options.suite_fingerprint,
+            token=uuid.uuid4().hex,
+            counts=counts,
+            files=files,
+            arrived=(min(times), max(times)) if times else None,
+            committed_at=time.time(),
+        )
+
+    def _settle(self, ours: Entry) -> Entry:
+        """The batch has an entry: it stands if its files can be published, otherwise ours takes its place."""
+        theirs = self._ledger.get(ours.batch_id)
+        if theirs is None or theirs.token == ours.token:  # a put that was retried after its answer got lost
+            return ours
+        if self._ledger.published_through() >= ours.batch_id or self._finish_or_void(theirs):
+            self._each(self._lake.discard, [file.staged for file in ours.files])
+            return theirs
+        if not self._ledger.append_if_absent(ours):
+            raise SinkError(f"batch {ours.batch_id} is being written by another service too; stop one of them")
+        return ours
+
+    def _finish_or_void(self, entry: Entry) -> bool:
+        """Publish an entry's files; when some are gone for ever, take the entry back. True when it stands."""
+        gone = self._publish(entry)
+        if not gone:
+            self._ledger.mark_published(entry.batch_id)
+            return True
+        if is_committed(self._checkpoint, entry.batch_id):
+            raise DataLossError(
+                f"batch {entry.batch_id}: {len(gone)} staged files are gone and Spark will not run the batch again, first "
+                f"{gone[0].staged.key}; its rows must be read anew (see docs/guarantees.md, staged files that expired)"
+            )
+        self._lake.delete(file.staged.key for file in entry.files)
+        self._ledger.void(entry.batch_id)
+        return False
+
+    def _publish_all(self, entry: Entry) -> None:
+        gone = self._publish(entry)
+        if gone:
+            raise SinkError(f"batch {entry.batch_id}: {gone[0].staged.key} vanished between staging and publication")
+
+    def _publish(self, entry: Entry) -> list[LedgerFile]:
+        """Publish an entry's files; returns those that exist neither staged nor published."""
+        found = self._each(self._lake.publish, [file.staged for file in entry.files])
+        return [file for file, state in zip(entry.files, found, strict=True) if state is Published.GONE]
+
+    def _discard_orphans(self) -> int:
+        """Remove staged files that no unpublished entry owns (recovery has finished all that have one)."""
+        prefixes = [f"{table}/input_source={self._options.input_source}" for table in (CLEAN, DEAD_LETTER)]
+        orphans = list(self._lake.staged(self._options.owner, prefixes))
+        self._each(self._lake.discard, orphans)
+        return len(orphans)
+
+    def _each(self, function: Any, items: Sequence[Any]) -> list[Any]:
+        """Call for every item, at once where each call is a request to S3."""
+        if len(items) <= 1 or not is_s3(self._options.lake):
+            return [function(item) for item in items]
+        with ThreadPoolExecutor(_THREADS) as pool:
+            return list(pool.map(function, items))
+
+
+def _rows(files: Iterable[LedgerFile], table: str) -> int:
+    return sum(file.rows for file in files if file.table == table)
+
+
+def _sum(counts: Iterable[dict[str, int]]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for each in counts:
+        for key, count in each.items():
+            total[key] = total.get(key, 0) + count
+    return total

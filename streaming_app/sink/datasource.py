@@ -1,0 +1,226 @@
+"""The sink as a Spark 4.1 Python data source, streaming and batch; format `qsr-lake`.
+
+Rows come in the judged layout (schema.py). A row whose `stage` is null goes to `clean/`, any other to `dead_letter/`,
+in one pass. Delivery guarantee: exactly once, see commit.py. Resume rule: a batch id that the ledger knows is never
+written again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql.datasource import DataSource, DataSourceStreamArrowWriter, WriterCommitMessage
+from pyspark.sql.types import StructType
+
+from streaming_app.errors import ConfigError
+from streaming_app.schema import CLEAN, DEAD_DATE, DEAD_LETTER, INGESTED_AT, Dataset, Decoded, Judged
+from streaming_app.sink.commit import Committer, TaskResult
+from streaming_app.sink.options import SinkOptions
+from streaming_app.sink.parquet_files import TableFiles
+
+FORMAT: Final = "qsr-lake"
+_TIMESTAMP: Final = pa.timestamp("us", tz="UTC")
+_ARROW_TYPES: Final = {
+    "string": pa.string(),
+    "int": pa.int32(),
+    "bigint": pa.int64(),
+    "double": pa.float64(),
+    "boolean": pa.bool_(),
+    "date": pa.date32(),
+    "timestamp": _TIMESTAMP,
+}
+DEAD_LETTER_SCHEMA: Final = pa.schema(
+    [
+        ("dead_letter_id", pa.string()),
+        (Judged.STAGE, pa.string()),
+        (Judged.REASONS, pa.list_(pa.string())),
+        (Judged.RAW, pa.string()),
+        (Judged.RAW_ENCODING, pa.string()),
+        ("source", pa.string()),
+        (Decoded.POSITION, pa.string()),
+        (Decoded.ARRIVED_AT, _TIMESTAMP),
+        (INGESTED_AT, _TIMESTAMP),
+        ("suite_fingerprint", pa.string()),
+    ]
+)
+
+
+def clean_schema(dataset: Dataset) -> pa.Schema:
+    """Arrow schema of the clean table's files; the partition columns stand in their paths."""
+    columns = [
+        (column.name, pa.decimal128(*column.decimal_digits) if column.decimal_digits else _ARROW_TYPES[column.type])
+        for column in dataset.columns
+    ]
+    return pa.schema(
+        [*columns, (Decoded.RESCUED, pa.string()), (Decoded.POSITION, pa.string()), (INGESTED_AT, _TIMESTAMP)]
+    )
+
+
+def dead_letter_id(source: str, position: str) -> str:
+    """The id of a row that was rejected: the same row of the same source always gets the same."""
+    return hashlib.sha256(f"{source}\0{position}".encode()).hexdigest()[:32]
+
+
+@dataclass
+class TaskMessage(WriterCommitMessage):
+    """A task's result on its way to the driver."""
+
+    result: str
+
+
+class LakeSink(DataSource):
+    """Register once, then `writeStream.format("qsr-lake").options(**SinkOptions(...).to_options())`."""
+
+    @classmethod
+    def name(cls) -> str:
+        return FORMAT
+
+    def streamWriter(self, schema: StructType, overwrite: bool) -> DataSourceStreamArrowWriter:  # noqa: N802, ARG002
+        """Spark's entry point. Raises ConfigError for any output mode but append."""
+        if overwrite:
+            raise ConfigError("the lake sink appends; use outputMode('append')")
+        return LakeStreamWriter(SinkOptions.from_options(dict(self.options)))
+
+
+class LakeStreamWriter(DataSourceStreamArrowWriter):
+    """Rebuilt by Spark for write, commit and abort, in different processes: it holds its options and nothing else."""
+
+    def __init__(self, options: SinkOptions) -> None:
+        self._options = options
+
+    def write(self, iterator: Iterator[pa.RecordBatch]) -> WriterCommitMessage:
+        """Stage one task's rows."""
+        task = TaskWriter(self._options)
+        try:
+            for batch in iterator:
+                task.add(batch)
+            return TaskMessage(task.finish().to_json())
+        except BaseException:
+            task.abort()
+            raise
+
+    def commit(self, messages: Sequence[WriterCommitMessage | None], batchId: int) -> None:  # noqa: N803
+        """Make the batch part of the lake."""
+        Committer(self._options).commit(_results(messages), batchId)
+
+    def abort(self, messages: Sequence[WriterCommitMessage | None], batchId: int) -> None:  # noqa: N803
+        """Throw the batch's staged files away."""
+        Committer(self._options).abort(_results(messages), batchId)
+
+
+def _results(messages: Sequence[WriterCommitMessage | None]) -> list[TaskResult]:
+    return [TaskResult.from_json(message.result) for message in messages if isinstance(message, TaskMessage)]
+
+
+class TaskWriter:
+    """One task's rows, split into clean and dead in one pass."""
+
+    def __init__(self, options: SinkOptions) -> None:
+        self._options = options
+        self._dataset = options.load_dataset()
+        self._now = datetime.now(UTC)
+        lake = options.open_lake()
+        self._clean_schema = clean_schema(self._dataset)
+        self._clean = TableFiles(lake, options, CLEAN, self._clean_schema)
+        self._dead = TableFiles(lake, options, DEAD_LETTER, DEAD_LETTER_SCHEMA)
+        self._rows = 0
+        self._by_reason: dict[str, int] = {}
+        self._by_stage: dict[str, int] = {}
+        self._arrived: list[float] = []
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Take rows of the judged layout."""
+        if batch.num_rows == 0:
+            return
+        self._rows += batch.num_rows
+        self._note_arrival(batch.column(Decoded.ARRIVED_AT))
+        stage = batch.column(Judged.STAGE)
+        if stage.null_count == batch.num_rows:
+            self._add_clean(batch)
+        else:
+            self._add_clean(batch.filter(stage.is_null()))
+            self._add_dead(batch.filter(stage.is_valid()))
+
+    def finish(self) -> TaskResult:
+        """End all files and tell what was written."""
+        files = (*self._clean.finish(), *self._dead.finish())
+        arrived = (min(self._arrived), max(self._arrived)) if self._arrived else None
+        return TaskResult(self._rows, files, self._by_reason, self._by_stage, arrived)
+
+    def abort(self) -> None:
+        """Throw everything away."""
+        self._clean.abort()
+        self._dead.abort()
+
+    def _note_arrival(self, arrived: Any) -> None:
+        ends = pc.min_max(arrived).as_py()
+        self._arrived += [moment.timestamp() for moment in ends.values() if moment is not None]
+
+    def _add_clean(self, batch: pa.RecordBatch) -> None:
+        if batch.num_rows == 0:
+            return
+        partition = self._dataset.partition_column
+        for date, rows in split_by(batch, partition):
+            self._clean.add(f"{partition}={date.isoformat()}", self._conform(rows))
+
+    def _conform(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        now = pa.repeat(pa.scalar(self._now, _TIMESTAMP), rows.num_rows)
+        arrays = [
+            now if field.name == INGESTED_AT else rows.column(field.name).cast(field.type)
+            for field in self._clean_schema
+        ]
+        return pa.RecordBatch.from_arrays(arrays, schema=self._clean_schema)
+
+    def _add_dead(self, rows: pa.RecordBatch) -> None:
+        _count(rows.column(Judged.STAGE), self._by_stage)
+        _count(rows.column(Judged.REASONS).flatten(), self._by_reason)
+        source, count = self._options.source, rows.num_rows
+        positions = rows.column(Decoded.POSITION)
+        now = pa.repeat(pa.scalar(self._now, _TIMESTAMP), count)
+        made = {
+            "dead_letter_id": pa.array([dead_letter_id(source, position) for position in positions.to_pylist()]),
+            "source": pa.repeat(pa.scalar(source), count),
+            INGESTED_AT: now,
+            "suite_fingerprint": pa.repeat(pa.scalar(self._options.suite_fingerprint), count),
+        }
+        arrays = [
+            made[field.name] if field.name in made else rows.column(field.name).cast(field.type)
+            for field in DEAD_LETTER_SCHEMA
+        ]
+        batch = pa.RecordBatch.from_arrays(arrays, schema=DEAD_LETTER_SCHEMA)
+        self._dead.add(f"{DEAD_DATE}={self._now.date().isoformat()}", batch)
+
+
+def split_by(batch: pa.RecordBatch, column: str) -> Iterator[tuple[Any, pa.RecordBatch]]:
+    """The batch's rows by the values of one column, each group in the rows' own order."""
+    values = batch.column(column)
+    distinct = values.unique()
+    if len(distinct) == 1:
+        yield distinct[0].as_py(), batch
+        return
+    order = pc.sort_indices(values)  # stable
+    ordered = batch.take(order)
+    begin = 0
+    for value, length in zip(*_runs(ordered.column(column)), strict=True):
+        yield value, ordered.slice(begin, length)
+        begin += length
+
+
+def _runs(values: pa.Array) -> tuple[list[Any], list[int]]:
+    ends = pc.run_end_encode(values)
+    lengths, before = [], 0
+    for end in ends.run_ends.to_pylist():
+        lengths.append(end - before)
+        before = end
+    return ends.values.to_pylist(), lengths
+
+
+def _count(values: pa.Array, into: dict[str, int]) -> None:
+    for item in values.value_counts().to_pylist():
+        into[item["values"]] = into.get(item["values"], 0) + item["counts"]

@@ -1,0 +1,113 @@
+"""The two streaming queries: source -> pipeline -> sink, each with its own checkpoint and scheduler pool."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from pyspark.sql import SparkSession
+from pyspark.sql.streaming.query import StreamingQuery
+
+from streaming_app.config import Config, Loaded
+from streaming_app.config.models import SourceName
+from streaming_app.pipeline import RowRule, process
+from streaming_app.quality import Suite, compile_rule
+from streaming_app.schema import Dataset
+from streaming_app.sink import LakeSink, SinkOptions
+from streaming_app.sources.csv_files import CsvFilesDataSource, csv_options
+from streaming_app.sources.kinesis import DecodedKinesisDataSource, kinesis_options
+
+_FORMATS: Final = {SourceName.KINESIS: DecodedKinesisDataSource, SourceName.CSV: CsvFilesDataSource}
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How this run differs from the configuration: where its drain file is, and whether it ends by itself."""
+
+    drain_path: str
+    available_now: bool = False
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One source on its way to the lake; `start` may be called again after a failure."""
+
+    name: str
+    checkpoint: str
+    source_format: str
+    source_options: Mapping[str, str]
+    sink: SinkOptions
+    dataset: Dataset
+    rules: tuple[RowRule, ...]
+    trigger_seconds: float
+
+    def start(self, spark: SparkSession) -> StreamingQuery:
+        """Start the query in the FAIR pool of its own name."""
+        spark.sparkContext.setLocalProperty("spark.scheduler.pool", self.name)
+        decoded = spark.readStream.format(self.source_format).options(**self.source_options).load()
+        judged = process(decoded, self.dataset, self.rules)
+        return (
+            judged.writeStream.format(LakeSink.name())
+            .queryName(self.name)
+            .outputMode("append")
+            .options(**self.sink.to_options())
+            .option("checkpointLocation", self.checkpoint)
+            .trigger(processingTime=f"{int(self.trigger_seconds * 1000)} milliseconds")
+            .start()
+        )
+
+
+def register(spark: SparkSession) -> None:
+    """Make the product's sources and sink known to a session."""
+    for data_source in (*_FORMATS.values(), LakeSink):
+        spark.dataSource.register(data_source)
+
+
+def row_rules(suite: Suite, dataset: Dataset) -> tuple[RowRule, ...]:
+    """The suite's row-level rules as the pipeline runs them."""
+    return tuple(RowRule(rule.id, compile_rule(rule, dataset), rule.columns) for rule in suite.row_rules)
+
+
+def enabled_sources(config: Config) -> list[str]:
+    """Names of the sources that are switched on."""
+    switches = {SourceName.KINESIS: config.sources.kinesis.enabled, SourceName.CSV: config.sources.csv.enabled}
+    return [name for name, enabled in switches.items() if enabled]
+
+
+def sink_options(loaded: Loaded, source: str, suite_fingerprint: str) -> SinkOptions:
+    """The sink of one source, also for recovery and audit."""
+    config = loaded.config
+    labels = {SourceName.KINESIS: f"kinesis:{config.sources.kinesis.stream}", SourceName.CSV: "csv"}
+    return SinkOptions(
+        lake=config.lake.root,
+        checkpoint=checkpoint_of(config, source),
+        source=labels[source],
+        owner=source,
+        input_source=SourceName.INPUT_SOURCE[source].value,
+        dataset=loaded.dataset.to_option(),
+        suite_fingerprint=suite_fingerprint,
+        storage=config.lake.s3.storage_options().to_options(),
+        **config.sink.model_dump(),
+    )
+
+
+def checkpoint_of(config: Config, source: str) -> str:
+    """The source's checkpoint folder; read log and ledger live inside it."""
+    return f"{config.lake.checkpoint_root().rstrip('/')}/{source}"
+
+
+def build_stream(loaded: Loaded, suite: Suite, source: str, run: RunOptions) -> Stream:
+    """Everything one source needs to run."""
+    config, dataset = loaded.config, loaded.dataset
+    checkpoint = checkpoint_of(config, source)
+    return Stream(
+        name=source,
+        checkpoint=checkpoint,
+        source_format=_FORMATS[source].name(),
+        source_options=_source_options(loaded, source, checkpoint, run),
+        sink=sink_options(loaded, source, suite.fingerprint),
+        dataset=dataset,
+        rules=row_rules(suite, dataset),
+        trigger_seconds=config.service.trigger,
+    )

@@ -1,0 +1,49 @@
+"""What every kind of test may use: the shipped dataset, and one Spark session for all tests that need one."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from streaming_app.schema import Dataset
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def orders() -> Dataset:
+    return Dataset.model_validate(yaml.safe_load((REPOSITORY / "conf/datasets/orders.yaml").read_text()))
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory):
+    """A local session with the product's own settings."""
+    from streaming_app.config.models import Config
+    from streaming_app.runtime.session import build_session
+
+    scratch = tmp_path_factory.mktemp("spark")
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    config = Config.model_validate(
+        {
+            "dataset": "-",
+            "suite": "-",
+            "lake": {"root": str(scratch)},
+            "sources": {"csv": {"enabled": True}},
+            "spark": {
+                "master": "local[2,4]",
+                "app_name": "tests",
+                "conf": {
+                    "spark.local.dir": str(scratch / "local"),
+                    "spark.sql.warehouse.dir": str(scratch / "warehouse"),
+                    "spark.sql.shuffle.partitions": "2",
+                },
+            },
+        }
+    )
+    session = build_session(config)
+    yield session
+    session.stop()
