@@ -1,0 +1,68 @@
+"""What a rule is, and its compilation to SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+
+from streaming_app.errors import ConfigError
+from streaming_app.quality import nulls, pairs, patterns, ranges, records, sets
+from streaming_app.quality.arguments import Arguments
+from streaming_app.quality.expectation import RowLevel
+from streaming_app.schema import Dataset
+
+ROW_LEVEL: Final[dict[str, RowLevel]] = {
+    expectation.type: expectation
+    for module in (nulls, sets, ranges, patterns, pairs, records)
+    for expectation in module.EXPECTATIONS
+}
+
+
+class Severity(StrEnum):
+    """What a failing row means: `critical` makes it a dead letter, `warning` marks it, `info` counts it."""
+
+    CRITICAL = "critical"
+    WARNING = "warning"
+    INFO = "info"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One expectation of a suite. `id` is stable: dead letters, metrics and alerts name the rule by it.
+
+    `mostly` is what share of a batch has to pass (0 to 1); it never changes the verdict on a row.
+    """
+
+    id: str
+    expectation_type: str
+    columns: tuple[str, ...]
+    severity: Severity = Severity.CRITICAL
+    mostly: float = 1.0
+    kwargs: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    description: str = ""
+
+    @property
+    def row_level(self) -> bool:
+        """Whether each row can be judged by itself; otherwise only the gate, which sees a whole batch, runs it."""
+        return self.expectation_type in ROW_LEVEL
+
+
+def compile_rule(rule: Rule, dataset: Dataset) -> str:
+    """A Spark SQL expression over typed columns: TRUE for a row that fails the rule, FALSE otherwise, never null.
+
+    The verdict is Great Expectations' own on Spark (tests/property/test_rules_gx.py): nulls pass every expectation
+    but the null checks. Raises ConfigError for a rule that is not row-level or does not fit the dataset.
+    """
+    expectation = ROW_LEVEL.get(rule.expectation_type)
+    if expectation is None:
+        raise ConfigError(
+            f"rule {rule.id}: {rule.expectation_type} cannot judge a single row; it runs at the gate only"
+        )
+    arguments = Arguments(rule.kwargs, dataset, "suite", rule.id)
+    predicate = expectation.compile(arguments)
+    arguments.finish()
+    if arguments.problems:
+        raise ConfigError(arguments.problems)
+    return predicate
