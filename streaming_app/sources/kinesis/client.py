@@ -1,0 +1,195 @@
+"""The three calls of Kinesis that the source makes, over boto3, each ending in an answer or in one kind of error.
+
+GetRecords answers never go through botocore's own parser, which is most of their cost (110,000 records/s a core): a
+handler on botocore's `before-parse` event decodes the body with msgspec into structs and leaves the parser a small one.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final, NamedTuple, NoReturn, Protocol
+
+import boto3
+import msgspec
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+
+from streaming_app.errors import SourceError
+from streaming_app.sources.kinesis.messages import RECORDS, RecordsAnswer, ShardListed
+from streaming_app.sources.kinesis.positions import iterator_arguments
+
+_THROTTLED: Final = frozenset(
+    {
+        "ProvisionedThroughputExceededException",
+        "LimitExceededException",
+        "KMSThrottlingException",
+        "ThrottlingException",
+        "Throttling",
+        "RequestLimitExceeded",
+    }
+)
+_SERVER_ERROR: Final = 500
+_HTTP_OK_BELOW: Final = 300
+_LISTING_RESTARTS: Final = 3
+_ANSWER: Final = "DecodedAnswer"
+
+
+class TemporaryError(SourceError):
+    """Throttled, unreachable or an internal error of Kinesis: worth another call a little later."""
+
+
+class IteratorExpiredError(SourceError):
+    """A shard iterator is older than its 5 minutes."""
+
+
+class NotFoundError(SourceError):
+    """Kinesis knows no such shard, or no such stream."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Which stream, and where. Credentials come from boto3's default chain."""
+
+    stream: str
+    region: str = ""
+    endpoint_url: str = ""
+
+
+class Fetched(NamedTuple):
+    """A decoded answer and the server's clock (the Date header), None where the server sent none."""
+
+    answer: RecordsAnswer
+    server_date: str | None
+
+
+class KinesisApi(Protocol):
+    """What the source needs of Kinesis."""
+
+    def get_records(self, iterator: str, limit: int) -> Fetched:
+        """Up to `limit` records; raises TemporaryError, IteratorExpiredError, NotFoundError or SourceError."""
+        ...
+
+    def shard_iterator(self, shard: str, position: str) -> str:
+        """An iterator for a position, or for LATEST; raises as `get_records`."""
+        ...
+
+    def list_shards(self) -> list[ShardListed]:
+        """Every shard that is not expired; raises as `get_records`."""
+        ...
+
+
+class KinesisClient:
+    """One stream's calls; safe to share between threads. Nothing is retried here."""
+
+    def __init__(self, endpoint: Endpoint, connections: int = 32) -> None:
+        self._stream = endpoint.stream
+        self._boto = _boto_client(endpoint, connections)
+        self._boto.meta.events.register("before-parse.kinesis.GetRecords", _decode_records)
+
+    def get_records(self, iterator: str, limit: int) -> Fetched:
+        response = self._call(self._boto.get_records, ShardIterator=iterator, Limit=limit)
+        return Fetched(response[_ANSWER], response["ResponseMetadata"]["HTTPHeaders"].get("date"))
+
+    def shard_iterator(self, shard: str, position: str) -> str:
+        arguments = {"ShardIteratorType": "LATEST"} if position == "LATEST" else iterator_arguments(position)
+        response = self._call(self._boto.get_shard_iterator, StreamName=self._stream, ShardId=shard, **arguments)
+        return str(response["ShardIterator"])
+
+    def list_shards(self) -> list[ShardListed]:
+        for _ in range(_LISTING_RESTARTS):
+            try:
+                return self._list_shards()
+            except _ListingExpiredError:  # its token lives 300 s
+                continue
+        raise TemporaryError(f"listing the shards of stream {self._stream!r} takes longer than a listing lives (300 s)")
+
+    def _list_shards(self) -> list[ShardListed]:
+        arguments: dict[str, Any] = {"StreamName": self._stream}
+        shards: list[ShardListed] = []
+        while arguments:
+            response = self._call(self._boto.list_shards, **arguments)
+            shards += msgspec.convert(response["Shards"], list[ShardListed])
+            token = response.get("NextToken")
+            arguments = {"NextToken": token} if token else {}
+        return shards
+
+    def _call(self, operation: Callable[..., Any], **arguments: Any) -> dict[str, Any]:
+        try:
+            response: dict[str, Any] = operation(**arguments)
+        except ClientError as error:
+            self._refused(error)
+        except HTTPClientError as error:
+            raise TemporaryError(f"stream {self._stream!r}: Kinesis cannot be reached: {error}") from error
+        except BotoCoreError as error:
+            raise SourceError(
+                f"stream {self._stream!r}: {error}; check region, credentials and endpoint_url"
+            ) from error
+        except msgspec.MsgspecError as error:
+            raise TemporaryError(f"stream {self._stream!r}: an answer could not be understood: {error}") from error
+        return response
+
+    def _refused(self, error: ClientError) -> NoReturn:
+        code = error.response.get("Error", {}).get("Code", "")
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        kind = _kind(code, status)
+        raise kind(f"stream {self._stream!r}: {error}") from error
+
+
+class _ListingExpiredError(SourceError):
+    """The token of a listing is too old."""
+
+
+def _kind(code: str, status: int) -> type[SourceError]:
+    if code in _THROTTLED or status >= _SERVER_ERROR:
+        return TemporaryError
+    kinds: dict[str, type[SourceError]] = {
+        "ExpiredIteratorException": IteratorExpiredError,
+        "ResourceNotFoundException": NotFoundError,
+        "ExpiredNextTokenException": _ListingExpiredError,
+    }
+    return kinds.get(code, SourceError)
+
+
+def _decode_records(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_event: Any) -> None:
+    """Decode a good answer in one C call; errors are left to botocore."""
+    if response_dict["status_code"] < _HTTP_OK_BELOW:
+        customized_response_dict[_ANSWER] = RECORDS.decode(response_dict["body"])
+        response_dict["body"] = b"{}"
+
+
+def _boto_client(endpoint: Endpoint, connections: int) -> Any:
+    """A client that retries nothing: the source's own backoff knows the shard's limits and counts what it does."""
+    config = Config(
+        retries={"total_max_attempts": 1, "mode": "standard"},
+        connect_timeout=5,
+        read_timeout=30,
+        tcp_keepalive=True,
+        max_pool_connections=connections,
+        user_agent_extra="qsr-ingest",
+    )
+    try:
+        return boto3.session.Session().client(
+            "kinesis",
+            region_name=endpoint.region or None,
+            endpoint_url=endpoint.endpoint_url or None,
+            config=config,
+        )
+    except (BotoCoreError, ValueError) as error:
+        raise SourceError(f"stream {endpoint.stream!r}: {error}; check region and endpoint_url") from error
+
+
+_CREATING = threading.Lock()
+
+
+@lru_cache(maxsize=16)
+def _shared(endpoint: Endpoint) -> KinesisClient:
+    return KinesisClient(endpoint)
+
+
+def shared_client(endpoint: Endpoint) -> KinesisClient:
+    """This process's one client of a stream; creating one takes boto3 about 0.2 s."""
+    with _CREATING:
+        return _shared(endpoint)

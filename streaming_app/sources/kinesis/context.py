@@ -1,0 +1,58 @@
+"""What every process that reads the stream shares with itself: client, limiters, iterators, read log.
+
+Spark's Python workers serve many tasks, so these live as long as the process does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Final
+
+from streaming_app.journal.read_log import ReadLog
+from streaming_app.sources.kinesis.client import KinesisApi, shared_client
+from streaming_app.sources.kinesis.clock import Clock, SystemClock
+from streaming_app.sources.kinesis.limiter import Limiters
+from streaming_app.sources.kinesis.options import KinesisOptions
+from streaming_app.sources.kinesis.retry import Retry
+from streaming_app.sources.kinesis.shard import Iterators, Place, ShardFeed
+from streaming_app.storage import StorageOptions, open_storage
+
+_LIMITERS: Final = Limiters()
+_ITERATORS: Final = Iterators()
+
+
+@dataclass(frozen=True)
+class Context:
+    """The parts that readers are built from; tests bring their own."""
+
+    options: KinesisOptions
+    api: KinesisApi
+    read_log: ReadLog
+    clock: Clock = field(default_factory=SystemClock)
+    limiters: Limiters = _LIMITERS
+    iterators: Iterators = _ITERATORS
+
+    @property
+    def retry(self) -> Retry:
+        """As patient as the options say."""
+        return Retry(self.options.throttle_timeout, self.clock)
+
+    def feed(self, shard: str, position: str) -> ShardFeed:
+        """A feed of one shard, under the one limiter that this process has for it."""
+        options = self.options
+        limiter = self.limiters.of(
+            (options.endpoint, shard), options.fetch_interval, options.bytes_per_second, self.clock
+        )
+        place = Place(options.endpoint, shard, position)
+        return ShardFeed(self.api, place, limiter=limiter, retry=self.retry, iterators=self.iterators, clock=self.clock)
+
+
+def context_of(options: KinesisOptions) -> Context:
+    """This process's context for these options. Raises SourceError when no client can be made."""
+    return Context(options, shared_client(options.endpoint), _read_log(options.read_log_path, options.storage))
+
+
+@lru_cache(maxsize=16)
+def _read_log(path: str, storage: StorageOptions) -> ReadLog:
+    return ReadLog(open_storage(path, storage))

@@ -1,0 +1,200 @@
+"""The driver's side: hands out epochs one after the other, each beginning where the read log says the last one ended.
+
+Resume rule: on a restart Spark names the offset it stands at (`partitions(c, c)`, or `partitions(start, end)` for a batch
+that has to be done again) before it asks for the latest one. Everything else is in that offset and in the read log.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from pyspark.sql.datasource import InputPartition
+
+from streaming_app.errors import SourceError
+from streaming_app.journal.read_log import UnitRead
+from streaming_app.sources.kinesis.context import Context
+from streaming_app.sources.kinesis.lineage import Offset, Parents, leaves, needs_listing, plan
+from streaming_app.sources.kinesis.probe import Findings, Hint, Prober
+from streaming_app.sources.kinesis.reading import end_of
+from streaming_app.sources.kinesis.start import first_offset, list_shards
+
+_LOG: Final = logging.getLogger(__name__)
+_READ_LOG_THREADS: Final = 16
+_RELIST_AFTER: Final = 10.0  # seconds; children of a closed shard can take a moment to be listed
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """One shard of a partition; `iterator` and `last_call` (seconds since 1970) only save calls."""
+
+    shard: str
+    position: str
+    iterator: str | None = None
+    last_call: float = 0.0
+
+
+@dataclass(frozen=True)
+class EpochPartition(InputPartition):
+    """The shards that one Spark task reads in an epoch."""
+
+    epoch: int
+    shards: tuple[ShardTask, ...]
+
+
+@dataclass
+class _BoundedRun:
+    """`available_now`: which shards there were at its start, and which of them were seen at their tip since."""
+
+    first_epoch: int
+    scope: Parents
+    at_tip: set[str] = field(default_factory=set)
+
+    def saw_tip(self, shards: set[str] | frozenset[str]) -> None:
+        """A shard that has children is not done at its tip: it is closed, and they come after it."""
+        self.at_tip |= shards & set(leaves(self.scope))
+
+    def finished(self, shards: Mapping[str, str]) -> bool:
+        """Whether nothing is left of what there was at the start; younger shards do not count."""
+        return all(shard in self.at_tip or shard not in self.scope for shard in shards)
+
+
+@dataclass(frozen=True)
+class _Next:
+    """The epoch after the current one, and what the reads of the current one said."""
+
+    offset: Offset
+    reads: Mapping[str, UnitRead]
+    planned_at: float
+
+
+class Epochs:
+    """Plans epochs for one query. Not safe for several threads, as Spark needs none."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._prober = Prober(context)
+        self._known: Parents = {}
+        self._current: Offset | None = None
+        self._next: _Next | None = None
+        self._handed_out: Offset | None = None
+        self._run: _BoundedRun | None = None
+
+    def initial(self) -> Offset:
+        """Where this checkpoint begins: decided once, durably."""
+        log = self._context.read_log
+        decided = log.plan(0) or log.put_plan_if_absent(0, first_offset(self._context).to_json())
+        return Offset.from_json(decided)
+
+    def latest(self) -> Offset:
+        """The next epoch if there is something to read, else the current one. Raises SourceError."""
+        if self._handed_out is not None:
+            return self._handed_out
+        current = self._current = self._current or self.initial()
+        if self._draining():
+            return current
+        following = self._following(current)
+        if self._nothing_to_read(current, following):
+            return current
+        self._handed_out = following.offset
+        return following.offset
+
+    def partitions(self, start: Offset, end: Offset) -> list[EpochPartition]:
+        """The tasks of epoch `end.epoch`; from here on that is the current epoch."""
+        hints = self._next.reads if self._next and self._next.offset == end else {}
+        if end != self._current:
+            self._next = None
+        self._current, self._handed_out = end, None
+        if end.epoch in {0, start.epoch}:
+            return []
+        tasks = [self._task(shard, position, hints.get(shard)) for shard, position in sorted(end.shards.items())]
+        count = min(len(tasks), self._context.options.max_tasks, self._context.options.parallelism or len(tasks))
+        return [EpochPartition(end.epoch, tuple(tasks[number::count])) for number in range(count)]
+
+    def commit(self, end: Offset) -> None:
+        """Spark committed everything up to this epoch: fold its reads away."""
+        for epoch in self._context.read_log.live_epochs():
+            if epoch <= end.epoch:
+                self._context.read_log.seal(epoch)
+
+    def stop(self) -> None:
+        """Free threads."""
+        self._prober.stop()
+
+    def _draining(self) -> bool:
+        path = self._context.options.drain_path
+        return bool(path) and Path(path).exists()
+
+    def _nothing_to_read(self, current: Offset, following: _Next) -> bool:
+        run = self._bounded_run(current)
+        if run and current.epoch > run.first_epoch:
+            run.saw_tip({shard for shard, read in following.reads.items() if read.detail["at_tip"]})
+        if run and run.finished(following.offset.shards):
+            return True
+        if any(_left_behind(read) for read in following.reads.values()):
+            return False
+        findings = self._look(following)
+        if run:
+            run.saw_tip(findings.at_tip)
+        return not findings.news
+
+    def _look(self, following: _Next) -> Findings:
+        last_calls = {shard: read.detail["read_at_ms"] / 1000 for shard, read in following.reads.items()}
+        return self._prober.look(following.offset.shards, last_calls)
+
+    def _bounded_run(self, current: Offset) -> _BoundedRun | None:
+        if self._context.options.available_now and self._run is None:
+            self._run = _BoundedRun(current.epoch, list_shards(self._context))
+        return self._run
+
+    def _following(self, current: Offset) -> _Next:
+        """The planned next epoch; planned anew after a while if children of a finished shard are still unknown."""
+        now = self._context.clock.monotonic()
+        if self._next is None or (self._unsettled(self._next.offset) and now > self._next.planned_at + _RELIST_AFTER):
+            reads = self._reads(current) if current.epoch else {}
+            self._next = _Next(self._plan(current, reads), reads, now)
+        return self._next
+
+    def _unsettled(self, offset: Offset) -> bool:
+        return needs_listing(offset, {}, self._known)
+
+    def _plan(self, current: Offset, reads: Mapping[str, UnitRead]) -> Offset:
+        if current.epoch == 0:
+            return Offset(1, current.shards, current.finished)
+        ends = {shard: end_of(read) for shard, read in reads.items()}
+        if needs_listing(current, ends, self._known):
+            self._known = list_shards(self._context)
+        following = plan(current, ends, self._known)
+        for shard in sorted(following.shards.keys() - current.shards.keys()):
+            _LOG.info("shard %s starts at %s in epoch %d", shard, following.shards[shard], following.epoch)
+        return following
+
+    def _reads(self, current: Offset) -> dict[str, UnitRead]:
+        """What the tasks of the current epoch recorded, of every shard."""
+        shards = sorted(current.shards)
+        with ThreadPoolExecutor(_READ_LOG_THREADS) as pool:
+            reads = list(pool.map(lambda shard: self._context.read_log.unit(current.epoch, shard), shards))
+        missing = [shard for shard, read in zip(shards, reads, strict=True) if read is None]
+        if missing:
+            raise SourceError(
+                f"epoch {current.epoch}: the read log {self._context.options.read_log_path} has no read of"
+                f" {', '.join(missing)}. Either the query did not consume the whole batch (limit, take or an early end in"
+                " foreachBatch), or the read log is not the one of this checkpoint: restore it, both belong together"
+            )
+        return {read.unit: read for read in reads if read is not None}
+
+    def _task(self, shard: str, position: str, read: UnitRead | None) -> ShardTask:
+        hint = self._prober.hint(shard, position)
+        if hint is None and read is not None:
+            hint = Hint(read.detail.get("iterator"), read.detail["read_at_ms"] / 1000)
+        return ShardTask(shard, position, *(hint or ()))
+
+
+def _left_behind(read: UnitRead) -> bool:
+    """The read ended at a limit, so there is more."""
+    detail: dict[str, Any] = read.detail
+    return not (detail["at_tip"] or detail["closed"] or detail.get("lost", False))

@@ -1,0 +1,72 @@
+"""What Kinesis answers, as structs that msgspec fills straight from the JSON body (base64 undone on the way).
+
+Field names and meanings: the Kinesis API reference, GetRecords and ListShards. Unknown fields are ignored.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+
+class Record(
+    msgspec.Struct,
+    gc=False,
+    rename={
+        "arrival": "ApproximateArrivalTimestamp",
+        "data": "Data",
+        "key": "PartitionKey",
+        "sequence": "SequenceNumber",
+    },
+):
+    """One record; `arrival` is in seconds since 1970 and, as Kinesis says, neither accurate nor always increasing."""
+
+    data: bytes
+    key: str
+    sequence: str
+    arrival: float
+
+
+class ChildShard(msgspec.Struct, frozen=True, rename={"shard": "ShardId", "parents": "ParentShards"}):
+    """A shard that came out of a closed one."""
+
+    shard: str
+    parents: list[str] = []
+
+
+class RecordsAnswer(
+    msgspec.Struct,
+    rename={
+        "records": "Records",
+        "next_iterator": "NextShardIterator",
+        "millis_behind": "MillisBehindLatest",
+        "children": "ChildShards",
+    },
+):
+    """The answer of GetRecords; no `next_iterator` means that the shard is closed and was read to its end."""
+
+    records: list[Record]
+    next_iterator: str | None = None
+    millis_behind: int | None = None
+    children: list[ChildShard] | None = None
+
+
+class ShardListed(
+    msgspec.Struct,
+    frozen=True,
+    rename={"shard": "ShardId", "parent": "ParentShardId", "adjacent": "AdjacentParentShardId"},
+):
+    """One shard of ListShards; an expired parent is named although it is not listed itself."""
+
+    shard: str
+    parent: str | None = None
+    adjacent: str | None = None
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """None, one (after a split) or two (after a merge)."""
+        return tuple(name for name in (self.parent, self.adjacent) if name)
+
+
+RECORDS: Final = msgspec.json.Decoder(RecordsAnswer)

@@ -1,0 +1,216 @@
+"""The source's options: parsed once into a frozen record, every problem reported together.
+
+Our names are in snake case. The names of EMR's `aws-kinesis` connector work where they mean the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+from streaming_app.config.models import KinesisConfig, parse_duration, parse_size, parse_start
+from streaming_app.errors import ConfigError, Problem
+from streaming_app.schema import Dataset
+from streaming_app.sources.kinesis.client import Endpoint
+from streaming_app.storage import StorageOptions
+
+_PLACE: Final = "Kinesis source option"
+_STORAGE: Final = "storage."
+_MOST_RECORDS: Final = 10_000  # of one GetRecords call
+
+
+@dataclass(frozen=True)
+class KinesisOptions:
+    """All options; times in seconds, sizes in bytes, 0 switches a limit of rate off. `KinesisConfig` says what they mean.
+
+    `read_log_path`: folder or S3 prefix of the read log, next to the checkpoint and as long-lived. `drain_path`: while
+    this local file exists no new epoch begins. `available_now`: read up to the tips found at the start, then no more.
+    `probe_interval`: how often an idle shard is asked for news. `parallelism`: tasks that Spark can run at once, 0 when
+    unknown. `dataset`: `Dataset.to_option()`, for the decoded layout.
+    """
+
+    stream_name: str
+    read_log_path: str
+    storage: StorageOptions
+    region: str = ""
+    endpoint_url: str = ""
+    starting_position: str = "TRIM_HORIZON"
+    drain_path: str = ""
+    available_now: bool = False
+    fail_on_data_loss: bool = True
+    max_records_per_shard: int = 100_000
+    max_bytes_per_shard: int = 64 << 20
+    max_fetch_time: float = 10.0
+    records_per_fetch: int = _MOST_RECORDS
+    fetch_interval: float = 0.2
+    bytes_per_second: int = 2 << 20
+    probe_interval: float = 0.5
+    max_tasks: int = 16
+    parallelism: int = 0
+    throttle_timeout: float = 300.0
+    dataset: str = ""
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The stream and where it is."""
+        return Endpoint(self.stream_name, self.region, self.endpoint_url)
+
+
+def _text(value: str) -> str:
+    if not value.strip():
+        raise ValueError("is empty")
+    return value
+
+
+def _flag(value: str) -> bool:
+    if value.lower() not in {"true", "false"}:
+        raise ValueError(f"{value!r} is neither true nor false")
+    return value.lower() == "true"
+
+
+def _whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    def parse(value: str) -> int:
+        number = int(value)
+        if number < least or (most is not None and number > most):
+            raise ValueError(f"{value} is out of range: {least} to {'any' if most is None else most}")
+        return number
+
+    return parse
+
+
+def _size(least: int) -> Callable[[str], int]:
+    return lambda value: _whole(least)(str(parse_size(value)))
+
+
+def _seconds(value: str) -> float:
+    return float(parse_duration(value)) if not _is_number(value) else float(value)
+
+
+def _is_number(value: str) -> bool:
+    return value.replace(".", "", 1).isdigit()
+
+
+def _milliseconds(value: str) -> float:
+    return float(value) / 1000
+
+
+def _dataset(value: str) -> str:
+    return Dataset.from_option(value).to_option()
+
+
+def _polling(value: str) -> None:
+    if value.lower() not in {"getrecords", "polling"}:
+        raise ValueError(f"{value!r} is not to be had; this version reads with GetRecords")
+
+
+def _ignored(value: str) -> None:
+    del value
+
+
+_PARSERS: Final[dict[str, Callable[[str], Any]]] = {
+    "stream_name": _text,
+    "read_log_path": _text,
+    "region": _text,
+    "endpoint_url": _text,
+    "starting_position": parse_start,
+    "drain_path": _text,
+    "available_now": _flag,
+    "fail_on_data_loss": _flag,
+    "max_records_per_shard": _whole(1),
+    "max_bytes_per_shard": _size(1),
+    "max_fetch_time": _seconds,
+    "records_per_fetch": _whole(1, _MOST_RECORDS),
+    "fetch_interval": _seconds,
+    "bytes_per_second": _size(0),
+    "probe_interval": _seconds,
+    "max_tasks": _whole(1),
+    "parallelism": _whole(0),
+    "throttle_timeout": _seconds,
+    "dataset": _dataset,
+}
+# EMR's names (lower case) -> ours and how the value is written there; None: accepted, there is nothing to set here.
+_ALIASES: Final[dict[str, tuple[str | None, Callable[[str], Any]]]] = {
+    "kinesis.streamname": ("stream_name", _text),
+    "kinesis.region": ("region", _text),
+    "kinesis.endpointurl": ("endpoint_url", _text),
+    "kinesis.startingposition": ("starting_position", parse_start),
+    "kinesis.failondataloss": ("fail_on_data_loss", _flag),
+    "kinesis.maxfetchrecordspershard": ("max_records_per_shard", _whole(1)),
+    "kinesis.maxfetchtimepershardsec": ("max_fetch_time", _seconds),
+    "kinesis.getrecords.numberofrecordsperfetch": ("records_per_fetch", _whole(1, _MOST_RECORDS)),
+    "kinesis.getrecords.fetchintervalms": ("fetch_interval", _milliseconds),
+    "kinesis.consumertype": (None, _polling),
+    "kinesis.describeshardinterval": (None, _ignored),  # children come with a shard's last answer, nothing is polled
+}
+_REQUIRED: Final = {
+    "stream_name": "name the stream",
+    "read_log_path": "name a folder or S3 prefix next to the query's checkpoint; what each batch read is kept there, so "
+    "it must live exactly as long as the checkpoint",
+}
+
+
+def parse_options(options: Mapping[str, str], *, decoded: bool) -> KinesisOptions:
+    """The options of one stream reader. Raises ConfigError with everything that is wrong or unknown."""
+    problems: list[Problem] = []
+    values: dict[str, Any] = {}
+    for name, text in options.items():
+        key = name.lower()
+        if not key.startswith(_STORAGE):
+            _take(key, name, text, values, problems)
+    required = _REQUIRED | ({"dataset": "give Dataset.to_option()"} if decoded else {})
+    problems += [Problem(_PLACE, name, why) for name, why in required.items() if name not in values]
+    if "dataset" in values and not decoded:
+        problems.append(Problem(_PLACE, "dataset", "is for the format kinesis-py-decoded"))
+    if problems:
+        raise ConfigError(problems)
+    storage = {name.lower(): text for name, text in options.items()}
+    return KinesisOptions(storage=StorageOptions.from_options(storage), **values)
+
+
+def _take(key: str, name: str, text: str, values: dict[str, Any], problems: list[Problem]) -> None:
+    target, parse = _ALIASES.get(key, (key, _PARSERS.get(key)))
+    if parse is None:
+        problems.append(Problem(_PLACE, name, f"is unknown; known are {', '.join(sorted(_PARSERS))}"))
+    elif target in values:
+        problems.append(Problem(_PLACE, name, f"is given twice, as {target} and by another name"))
+    else:
+        try:
+            value = parse(text)
+        except (ValueError, TypeError) as error:
+            problems.append(Problem(_PLACE, name, str(error)))
+            value = None  # known to be given, so that it is not also called missing
+        if target is not None:
+            values[target] = value
+
+
+def kinesis_options(
+    config: KinesisConfig,
+    read_log_uri: str,
+    storage: StorageOptions,
+    *,
+    dataset: Dataset | None = None,
+    drain_path: str = "",
+    available_now: bool = False,
+    parallelism: int = 0,
+) -> dict[str, str]:
+    """Options for `spark.readStream.format(...).options(**options)`, as our configuration says.
+
+    `read_log_uri` is the folder that holds `read_log/`, so usually the source's checkpoint folder. With a `dataset`
+    they are for `kinesis-py-decoded`, else for `kinesis-py`.
+    """
+    ours: dict[str, Any] = {
+        "stream_name": config.stream,
+        "region": config.region,
+        "endpoint_url": config.endpoint_url,
+        "starting_position": config.start,
+        "read_log_path": read_log_uri,
+        "drain_path": drain_path,
+        "available_now": str(available_now).lower(),
+        "parallelism": parallelism,
+        "dataset": dataset.to_option() if dataset else "",
+    }
+    known = {field.name for field in fields(KinesisOptions)}
+    limits = {name: value for name, value in config.model_dump().items() if name in known and name not in ours}
+    given = {name: str(value) for name, value in {**limits, **ours}.items() if value != ""}
+    return given | storage.to_options()

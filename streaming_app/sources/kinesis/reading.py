@@ -1,0 +1,194 @@
+"""Reads one shard in one epoch: the recorded range again where there is one, else up to a limit or the tip.
+
+Guarantee: every read of a (epoch, shard) that ends, ends with exactly the same records, because the range is put into
+the read log, if absent, before the read ends; a read that lost this race fails and is done again against the winner's.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from streaming_app.errors import DataLossError, SourceError
+from streaming_app.journal.read_log import ReadLog, UnitRead
+from streaming_app.sources.kinesis.client import NotFoundError
+from streaming_app.sources.kinesis.clock import Clock
+from streaming_app.sources.kinesis.lineage import ShardEnd
+from streaming_app.sources.kinesis.messages import ChildShard, Record
+from streaming_app.sources.kinesis.options import KinesisOptions
+from streaming_app.sources.kinesis.positions import at
+from streaming_app.sources.kinesis.shard import Page, ShardFeed
+
+_LOG: Final = logging.getLogger(__name__)
+
+
+@dataclass
+class Tally:
+    """What one read delivered so far, and how the shard looked at the last answer."""
+
+    rows: int = 0
+    size: int = 0
+    first: str | None = None
+    last: str | None = None
+    last_arrival: float | None = None
+    at_tip: bool = False
+    closed: bool = False
+    lost: bool = False
+    millis_behind: int = 0
+    children: tuple[ChildShard, ...] = ()
+
+    def add(self, page: Page) -> None:
+        """Count a page in."""
+        self.rows += len(page.records)
+        self.size += page.size
+        self.at_tip, self.closed, self.millis_behind = page.at_tip, page.closed, page.millis_behind
+        self.children = tuple(page.children)
+        if page.records:
+            self.first = self.first or page.records[0].sequence
+            self.last, self.last_arrival = page.records[-1].sequence, page.records[-1].arrival
+
+
+@dataclass(frozen=True)
+class ShardRead:
+    """One shard of one epoch, ready to be read."""
+
+    epoch: int
+    shard: str
+    start: str
+    feed: ShardFeed
+    read_log: ReadLog
+    options: KinesisOptions
+    clock: Clock
+
+    def pages(self) -> Iterator[list[Record]]:
+        """The records, page by page. Raises DataLossError or SourceError."""
+        recorded = self.read_log.unit(self.epoch, self.shard)
+        yield from self._fresh() if recorded is None else self._again(recorded)
+
+    def _fresh(self) -> Iterator[list[Record]]:
+        tally = Tally()
+        deadline = self.clock.monotonic() + self.options.max_fetch_time
+        try:
+            while not self._enough(tally, deadline):
+                page = self.feed.next_page(self._limit(tally.rows))
+                tally.add(page)
+                if page.records:
+                    yield page.records
+        except NotFoundError as error:
+            self._lost(tally, error)
+        self._record(tally)
+        self.feed.keep_iterator()
+
+    def _limit(self, rows: int) -> int:
+        return min(self.options.records_per_fetch, self.options.max_records_per_shard - rows)
+
+    def _enough(self, tally: Tally, deadline: float) -> bool:
+        return (
+            tally.closed
+            or tally.at_tip
+            or tally.rows >= self.options.max_records_per_shard
+            or tally.size >= self.options.max_bytes_per_shard
+            or (self.feed.calls.made > 0 and self.clock.monotonic() >= deadline)
+        )
+
+    def _lost(self, tally: Tally, error: NotFoundError) -> None:
+        """Kinesis does not know the shard: it expired before it was read to its end."""
+        if self._still_listed():
+            raise error
+        message = (
+            f"shard {self.shard}: Kinesis no longer knows it, though it was read only to {self.feed.position}; what it"
+            " still held is lost"
+        )
+        if self.options.fail_on_data_loss:
+            raise DataLossError(f"{message}. Set fail_on_data_loss=false to go on with its children.") from error
+        _LOG.warning("%s; going on with its children", message)
+        tally.lost = True
+
+    def _still_listed(self) -> bool:
+        try:
+            return self.feed.is_listed()
+        except NotFoundError as error:
+            raise SourceError(f"stream {self.options.stream_name!r} does not exist (any more): {error}") from error
+
+    def _record(self, tally: Tally) -> None:
+        if not self.read_log.put_if_absent(self.epoch, self._unit(tally)):
+            raise SourceError(
+                f"shard {self.shard}, epoch {self.epoch}: another attempt of this task recorded its range first; this"
+                " one fails, and its retry reads that range"
+            )
+
+    def _unit(self, tally: Tally) -> UnitRead:
+        calls = self.feed.calls
+        detail: dict[str, Any] = {
+            "start": self.start,
+            "end": self.feed.position,
+            "first_seq": tally.first,
+            "last_seq": tally.last,
+            "last_arrival_ms": None if tally.last_arrival is None else round(tally.last_arrival * 1000),
+            "at_tip": tally.at_tip,
+            "closed": tally.closed,
+            "children": [{"id": child.shard, "parents": child.parents} for child in tally.children],
+            "millis_behind": tally.millis_behind,
+            "read_at_ms": round(self.feed.last_call * 1000),
+            "calls": calls.made,
+            "throttles": calls.throttles,
+            "renewals": calls.renewals,
+        }
+        if tally.lost:
+            detail["lost"] = True
+        if not (tally.rows or tally.at_tip or tally.closed):
+            detail["iterator"] = self.feed.iterator  # in the middle of a gap: only the iterator says how far it was
+        return UnitRead(self.shard, tally.rows, tally.size, detail)
+
+    def _again(self, recorded: UnitRead) -> Iterator[list[Record]]:
+        """Exactly the recorded records; nothing is asked of Kinesis when there were none."""
+        missing = recorded.rows
+        if missing:
+            self.feed.seek(at(recorded.detail["first_seq"]))
+            last = int(recorded.detail["last_seq"])
+        while missing:
+            page = self._page_again(min(self.options.records_per_fetch, missing))
+            records = [record for record in page.records if int(record.sequence) <= last]
+            missing -= len(records)
+            if records:
+                yield records
+            if missing and (len(records) < len(page.records) or (not page.records and (page.at_tip or page.closed))):
+                self._gone(recorded, missing)
+                return
+        if recorded.rows and self.feed.position != recorded.detail["end"]:
+            self._gone(recorded, 0)
+
+    def _page_again(self, limit: int) -> Page:
+        try:
+            return self.feed.next_page(limit)
+        except NotFoundError:
+            return Page(records=[], size=0, at_tip=False, closed=True, children=[], millis_behind=0)
+
+    def _gone(self, recorded: UnitRead, missing: int) -> None:
+        detail = recorded.detail
+        message = (
+            f"shard {self.shard}, epoch {self.epoch}: the range {detail['first_seq']} to {detail['last_seq']} had"
+            f" {recorded.rows} records and now lacks {missing or 'some'} of them (retention, or another stream of the same name)"
+        )
+        if self.options.fail_on_data_loss:
+            raise DataLossError(f"{message}. Set fail_on_data_loss=false to go on without them.")
+        _LOG.warning("%s; going on without them", message)
+
+
+def end_of(read: UnitRead) -> ShardEnd:
+    """What planning needs of a recorded read."""
+    detail = read.detail
+    return ShardEnd(
+        position=detail["end"],
+        closed=detail["closed"],
+        lost=detail.get("lost", False),
+        at_tip=detail["at_tip"],
+        children={child["id"]: tuple(child["parents"]) for child in detail["children"]},
+    )
+
+
+def with_children_of(end: ShardEnd, shard: str) -> ShardEnd:
+    """Children whose parents the answer did not name are this shard's."""
+    return replace(end, children={child: parents or (shard,) for child, parents in end.children.items()})

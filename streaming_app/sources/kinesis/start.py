@@ -1,0 +1,75 @@
+"""Where a new checkpoint begins. LATEST is pinned to a real position at once, so that a restart begins at the same place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+from streaming_app.errors import SourceError
+from streaming_app.sources.kinesis import positions
+from streaming_app.sources.kinesis.client import NotFoundError
+from streaming_app.sources.kinesis.context import Context
+from streaming_app.sources.kinesis.lineage import Offset, Parents, leaves, start_at_roots
+from streaming_app.sources.kinesis.retry import Calls
+
+LATEST: Final = "LATEST"
+_THREADS: Final = 16
+_CLOCK_TOLERANCE: Final = timedelta(seconds=2)
+_DATE_RESOLUTION: Final = timedelta(seconds=1)
+
+
+def list_shards(context: Context) -> dict[str, tuple[str, ...]]:
+    """Every shard that is listed, with its parents. Raises SourceError when there is no such stream."""
+    try:
+        listed = context.retry.call(context.api.list_shards, Calls())
+    except NotFoundError as error:
+        raise SourceError(f"stream {context.options.stream_name!r} does not exist: {error}") from error
+    return {item.shard: item.parents for item in listed}
+
+
+def first_offset(context: Context) -> Offset:
+    """Epoch 0: nothing is read in it, its shards and positions are where epoch 1 begins."""
+    listing = list_shards(context)
+    if not listing:
+        raise SourceError(f"stream {context.options.stream_name!r} has no shards yet; start when it is ACTIVE")
+    start = context.options.starting_position
+    if start == LATEST:
+        return Offset(0, _pinned(context, listing))
+    kind, _, moment = start.partition(" ")
+    position = positions.at_timestamp(datetime.fromisoformat(moment)) if moment else kind
+    return start_at_roots(listing, position)
+
+
+def _pinned(context: Context, listing: Parents) -> Mapping[str, str]:
+    shards = leaves(listing)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return dict(zip(shards, pool.map(lambda shard: _pin(context, shard), shards), strict=True))
+
+
+def _pin(context: Context, shard: str) -> str:
+    """The next record's own position where one comes at once, else the moment before LATEST was asked for."""
+    calls, retry = Calls(), context.retry
+    limiter = context.feed(shard, LATEST).limiter
+    moment = datetime.fromtimestamp(context.clock.now(), UTC)
+    iterator = retry.call(lambda: context.api.shard_iterator(shard, LATEST), calls)
+    limiter.acquire()
+    fetched = retry.call(lambda: context.api.get_records(iterator, 1), calls)
+    if fetched.answer.records:
+        return positions.at(fetched.answer.records[0].sequence)
+    return positions.at_timestamp(by_server_clock(moment, fetched.server_date))
+
+
+def by_server_clock(moment: datetime, server_date: str | None) -> datetime:
+    """`moment` of our clock, unless the server's (whole seconds) says that ours is wrong.
+
+    Arrival times are the server's. A clock that is ahead would skip records, so it is given no more than the second
+    that the header leaves open; one that is behind would repeat some, and is given two.
+    """
+    if not server_date:
+        return moment
+    server = parsedate_to_datetime(server_date).astimezone(UTC)
+    right = server - _CLOCK_TOLERANCE <= moment < server + _DATE_RESOLUTION
+    return moment if right else server
