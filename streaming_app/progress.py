@@ -50,7 +50,7 @@ class ProgressListener(StreamingQueryListener):
         """Report the batch that has just ended."""
         try:
             self._report(json.loads(event.progress.json))
-        except Exception:
+        except Exception:  # noqa: BLE001 - reporting is not worth a failed query
             _LOG.exception("a micro-batch could not be reported; the data is not affected")
 
     def _report(self, progress: Mapping[str, Any]) -> None:

@@ -30,7 +30,7 @@ from streaming_app.runtime import logs
 from streaming_app.sink import Committer
 from streaming_app.streams import Stream
 
-_LOG: Final = logging.getLogger(__name__)
+LOG: Final = logging.getLogger(__name__)
 _POLL: Final = 0.2  # seconds
 _OURS: Final = re.compile(
     r"streaming_app\.errors\.(\w+): (.*?)(?=\n\s*(?:at |JVM stacktrace|===|SQLSTATE)|\Z)", re.DOTALL
@@ -112,7 +112,7 @@ class Service:
     def _recover(self, source: _Running) -> None:
         report = Committer(source.stream.sink).recover()
         if report.finished or report.voided or report.discarded:
-            _LOG.warning(
+            LOG.warning(
                 "recovered what an earlier run left half-way",
                 extra=logs.fields(
                     source.stream.name, finished=report.finished, voided=report.voided, discarded=report.discarded
@@ -131,7 +131,7 @@ class Service:
         elif source.drained.is_set():
             source.query.stop()
             source.done = True
-            _LOG.info("everything that was there at the start is read", extra=logs.fields(source.stream.name))
+            LOG.info("everything that was there at the start is read", extra=logs.fields(source.stream.name))
         elif source.failures and self._clock() - source.started >= self._config.healthy_after:
             source.failures = 0
 
@@ -144,7 +144,7 @@ class Service:
         except Exception as error:  # noqa: BLE001 - whatever keeps it from starting is a failure of this source alone
             self._failed(source, _translate(error))
             return
-        _LOG.info("started", extra=logs.fields(source.stream.name, checkpoint=source.stream.checkpoint))
+        LOG.info("started", extra=logs.fields(source.stream.name, checkpoint=source.stream.checkpoint))
         if self._available_now:
             threading.Thread(target=_await_all, args=(source.query, source.drained), daemon=True).start()
 
@@ -153,12 +153,12 @@ class Service:
         source.query = None
         source.failures += 1
         if isinstance(error, _FINAL) or source.failures > self._config.max_restarts:
-            _LOG.error("failed for good: %s", error, extra=logs.fields(source.stream.name, failures=source.failures))
+            LOG.error("failed for good: %s", error, extra=logs.fields(source.stream.name, failures=source.failures))
             raise error
         doubled = self._config.restart_backoff * 2 ** (source.failures - 1)
         wait = min(doubled, self._config.restart_backoff_max)
         source.next_start = self._clock() + wait
-        _LOG.warning(
+        LOG.warning(
             "failed, starts again in %.1f s: %s",
             wait,
             error,
@@ -176,12 +176,12 @@ class Service:
             while query.isActive and query.status["isTriggerActive"] and self._clock() < deadline:
                 time.sleep(_POLL / 4)
             if query.isActive and query.status["isTriggerActive"]:
-                _LOG.warning(
+                LOG.warning(
                     "stopped in the middle of a micro-batch, which will run again",
                     extra=logs.fields(source.stream.name),
                 )
             query.stop()
-            _LOG.info("stopped", extra=logs.fields(source.stream.name))
+            LOG.info("stopped", extra=logs.fields(source.stream.name))
 
 
 def _await_all(query: StreamingQuery, drained: threading.Event) -> None:

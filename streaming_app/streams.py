@@ -12,7 +12,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 from streaming_app.config import Config, Loaded
 from streaming_app.config.models import SourceName
 from streaming_app.pipeline import RowRule, process
-from streaming_app.quality import Suite, compile_rule
+from streaming_app.quality import Severity, Suite, compile_rule
 from streaming_app.schema import Dataset
 from streaming_app.sink import LakeSink, SinkOptions
 from streaming_app.sources.csv_files import CsvFilesDataSource, csv_options
@@ -23,10 +23,11 @@ _FORMATS: Final = {SourceName.KINESIS: DecodedKinesisDataSource, SourceName.CSV:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How this run differs from the configuration: where its drain file is, and whether it ends by itself."""
+    """How this run differs from the configuration: where its drain file is, whether it ends by itself, Spark's cores."""
 
     drain_path: str
     available_now: bool = False
+    parallelism: int = 0
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,9 @@ def register(spark: SparkSession) -> None:
 
 
 def row_rules(suite: Suite, dataset: Dataset) -> tuple[RowRule, ...]:
-    """The suite's row-level rules as the pipeline runs them."""
-    return tuple(RowRule(rule.id, compile_rule(rule, dataset), rule.columns) for rule in suite.row_rules)
+    """The suite's critical row-level rules as the pipeline runs them."""
+    critical = (rule for rule in suite.row_rules if rule.severity is Severity.CRITICAL)
+    return tuple(RowRule(rule.id, compile_rule(rule, dataset), rule.columns) for rule in critical)
 
 
 def enabled_sources(config: Config) -> list[str]:
@@ -110,4 +112,30 @@ def build_stream(loaded: Loaded, suite: Suite, source: str, run: RunOptions) -> 
         dataset=dataset,
         rules=row_rules(suite, dataset),
         trigger_seconds=config.service.trigger,
+    )
+
+
+def _source_options(loaded: Loaded, source: str, checkpoint: str, run: RunOptions) -> dict[str, str]:
+    config, dataset = loaded.config, loaded.dataset
+    storage = config.lake.s3.storage_options()
+    if source == SourceName.KINESIS:
+        return kinesis_options(
+            config.sources.kinesis,
+            checkpoint,
+            storage,
+            dataset=dataset,
+            drain_path=run.drain_path,
+            available_now=run.available_now,
+            parallelism=run.parallelism,
+        )
+    return csv_options(
+        config.sources.csv,
+        dataset,
+        config.csv_path(),
+        config.archive_path(),
+        checkpoint,
+        storage,
+        drain_path=run.drain_path,
+        available_now=run.available_now,
+        parallelism=run.parallelism,
     )

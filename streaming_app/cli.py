@@ -1,0 +1,114 @@
+"""Commands of the streaming application: arguments -> configuration -> service; errors -> messages and exit codes.
+
+Exit codes: 0 done or stopped as asked; 1 anything unexpected; 2 unusable configuration; 3 quality stop; 4 a source
+failed for good; 5 data lost; 6 the lake could not be written; 130 or 143 a second signal ended it at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import Any
+
+from streaming_app import __version__
+from streaming_app.config import Loaded, effective_yaml, load
+from streaming_app.config.models import parse_duration
+from streaming_app.errors import IngestError
+from streaming_app.quality import Suite, rules_problems
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.command(options))
+    except IngestError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - a command's last word
+        return error.exit_code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="streaming_app", description="Orders from Kinesis and CSV to exactly-once Parquet."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="run the service until it is stopped")
+    add_config_arguments(run)
+    run.add_argument("--available-now", action="store_true", help="read everything there is at the start, then stop")
+    run.add_argument("--for", dest="duration", type=_duration, metavar="10m", help="stop by itself after so long")
+    run.set_defaults(command=run_service)
+    check = commands.add_parser(
+        "check-config", help="report every problem of a configuration, or print what is in force"
+    )
+    add_config_arguments(check)
+    check.set_defaults(command=check_config)
+    return parser
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """`--config FILE` and `--set key.path=value`, the same for every command."""
+    parser.add_argument("--config", required=True, metavar="FILE", help="for example conf/local.yaml")
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override one setting; repeatable",
+    )
+
+
+def load_all(path: str, overrides: Sequence[str]) -> tuple[Loaded, Suite]:
+    """Configuration, dataset and suite, or one ConfigError with the problems of all three."""
+    loaded = load(path, overrides, suite_check=rules_problems)
+    return loaded, Suite.parse(loaded.suite_document, loaded.suite_file, loaded.dataset)
+
+
+def check_config(options: argparse.Namespace) -> int:
+    """Print the effective configuration and which rule runs where."""
+    loaded, suite = load_all(options.config, options.overrides)
+    lines = [
+        "# effective configuration, secrets masked",
+        effective_yaml(loaded).rstrip(),
+        f"# suite {suite.fingerprint}",
+    ]
+    lines += [f"#   {rule.id:<32} {rule.severity.value:<8} stream and gate" for rule in suite.row_rules]
+    lines += [f"#   {rule.id:<32} {rule.severity.value:<8} gate only" for rule in suite.gate_rules]
+    print("\n".join(lines))  # noqa: T201 - the command's output
+    return 0
+
+
+def run_service(options: argparse.Namespace) -> int:
+    """Run the service; 0 when it ended as it was asked to."""
+    from streaming_app.running import run  # noqa: PLC0415 - Spark's import takes a second: not for a bad configuration
+
+    loaded, suite = load_all(options.config, options.overrides)
+    return run(loaded, suite, available_now=options.available_now, duration=options.duration, on_signal=handle_signals)
+
+
+def handle_signals(stop: Callable[[], Any]) -> None:
+    """SIGTERM and Ctrl-C ask for a graceful stop; a second one ends the process at once."""
+    asked = threading.Event()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        del frame
+        if asked.is_set():
+            os._exit(128 + number)
+        asked.set()
+        stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handle)
+
+
+def _duration(text: str) -> float:
+    try:
+        return float(parse_duration(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

@@ -1,0 +1,54 @@
+"""Wires one run of the service: session, streams, progress, stop. Kept apart from cli.py since it imports Spark."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from streaming_app import __version__, streams
+from streaming_app.config import Loaded
+from streaming_app.journal.ledger import Ledger
+from streaming_app.progress import Batch, ProgressListener, log_batch
+from streaming_app.quality import Suite
+from streaming_app.runtime import logs
+from streaming_app.runtime.session import build_session
+from streaming_app.service import LOG, Service, StopRequest
+
+
+def run(
+    loaded: Loaded,
+    suite: Suite,
+    *,
+    available_now: bool = False,
+    duration: float | None = None,
+    on_signal: Callable[[Callable[[], Any]], None] = lambda _: None,
+    on_batch: Callable[[Batch], None] = log_batch,
+) -> int:
+    """Run until everything is read, `duration` seconds are over or a stop is asked for; returns 0.
+
+    `on_signal` is given the function that asks for a graceful stop. Raises the IngestError that ended the service.
+    """
+    logs.configure(loaded.config.logging)
+    stop = StopRequest()
+    timer = threading.Timer(duration, stop.set) if duration is not None else None
+    try:
+        on_signal(stop.set)
+        spark = build_session(loaded.config)
+        on_signal(stop.set)  # Spark puts a Ctrl-C handler of its own in place
+        streams.register(spark)
+        options = streams.RunOptions(stop.drain_path, available_now, spark.sparkContext.defaultParallelism)
+        names = streams.enabled_sources(loaded.config)
+        built = [streams.build_stream(loaded, suite, name, options) for name in names]
+        listener = ProgressListener({stream.name: Ledger(stream.sink.open_checkpoint()) for stream in built}, on_batch)
+        spark.streams.addListener(listener)
+        LOG.info("ready", extra=logs.fields(version=__version__, sources=names, suite=suite.fingerprint))
+        if timer:
+            timer.start()
+        Service(spark, built, loaded.config.service, stop, available_now=available_now).run()
+        spark.stop()
+    finally:
+        if timer:
+            timer.cancel()
+        stop.close()
+    return 0
