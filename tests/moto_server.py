@@ -65,8 +65,8 @@ class MotoServer:
 
         return boto3.session.Session(
             aws_access_key_id="testing",
-            aws_secret_access_key="testing",
-            region_name=REGION,  # noqa: S106
+            aws_secret_access_key="testing",  # noqa: S106
+            region_name=REGION,
         ).client(service, endpoint_url=self.url, config=Config(s3={"addressing_style": "path"}))
 
     def fail(self, method: str, where: str, **how: Any) -> None:

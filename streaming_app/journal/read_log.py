@@ -15,8 +15,10 @@ from typing import Any, Final
 
 from streaming_app.journal.sequenced import Document, SequencedLog
 from streaming_app.storage import Storage
+from streaming_app.storage.many import get_all
 
 READ_LOG: Final = "read_log"  # its folder inside a source's checkpoint
+_UNIT: Final = "u-"
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,11 @@ class UnitRead:
 
 
 class ReadLog:
-    """The read log inside a checkpoint folder (`storage` is rooted at `checkpoints/<source>`)."""
+    """The read log inside a checkpoint folder (`storage` is rooted at `checkpoints/<source>`).
+
+    Guarantee: of any number of callers one plan and one range a unit wins, durable before it is answered; it stays the
+    answer when the epoch is sealed, also where sealing was cut off half-way or a late task comes after it.
+    """
 
     def __init__(self, storage: Storage, prefix: str = READ_LOG) -> None:
         self._storage = storage
@@ -49,26 +55,36 @@ class ReadLog:
     def _key(self, epoch: int, name: str) -> str:
         return f"{self._prefix}/live/{epoch:020d}-{name}.json"
 
-    def _live(self, epoch: int) -> list[str]:
-        """Keys of an epoch's records; the folder holds the few epochs that are not sealed yet."""
-        beginning = f"{self._prefix}/live/{epoch:020d}-"
-        return [item.key for item in self._storage.list(f"{self._prefix}/live") if item.key.startswith(beginning)]
+    def _plan_key(self, epoch: int) -> str:
+        return self._key(epoch, "plan")
 
     def _unit_key(self, epoch: int, unit: str) -> str:
-        return self._key(epoch, "u-" + hashlib.sha256(unit.encode()).hexdigest()[:32])
+        return self._key(epoch, _UNIT + hashlib.sha256(unit.encode(errors="surrogatepass")).hexdigest()[:32])
+
+    def _live(self) -> dict[int, list[str]]:
+        """Keys of the single records by epoch, ascending; the folder holds the few epochs that are not sealed yet."""
+        found: dict[int, list[str]] = {}
+        for item in self._storage.list(f"{self._prefix}/live"):
+            epoch = item.key.rsplit("/", 1)[-1].split("-", 1)[0]
+            if epoch.isdigit():
+                found.setdefault(int(epoch), []).append(item.key)
+        return found
 
     def put_plan_if_absent(self, epoch: int, plan: Document) -> Document:
         """Fix what epoch `epoch` will read, once; returns the plan in force, this one or an earlier caller's."""
-        self._storage.put_if_absent(self._key(epoch, "plan"), json.dumps(plan).encode())
+        data = json.dumps(plan).encode()
+        won = self._storage.put_if_absent(self._plan_key(epoch), data)
+        sealed = self._sealed.get(epoch) if won else None
+        if sealed is not None:  # a service that slept while another one finished this epoch
+            self._storage.delete([self._plan_key(epoch)])
         found = self.plan(epoch)
-        return plan if found is None else found
+        return _load(data) if found is None else found
 
     def plan(self, epoch: int) -> Document | None:
         """The plan in force for an epoch, None when there is none."""
-        data = self._storage.get(self._key(epoch, "plan"))
+        data = self._storage.get(self._plan_key(epoch))
         if data is not None:
-            value: Document = json.loads(data)
-            return value
+            return _load(data)
         sealed = self._sealed.get(epoch)
         return sealed.get("plan") if sealed else None
 
@@ -76,8 +92,8 @@ class ReadLog:
         """What was read of `unit` in `epoch`, or None when it was not finished yet."""
         data = self._storage.get(self._unit_key(epoch, unit))
         if data is not None:
-            return UnitRead.from_json(json.loads(data))
-        return self._sealed_units(epoch).get(unit)
+            return UnitRead.from_json(_load(data))
+        return _units(self._sealed.get(epoch)).get(unit)
 
     def put_if_absent(self, epoch: int, read: UnitRead) -> bool:
         """Record a finished read; False when another task's record came first (then read *that* range)."""
@@ -85,37 +101,50 @@ class ReadLog:
 
     def units(self, epoch: int) -> dict[str, UnitRead]:
         """All finished reads of an epoch, by unit."""
-        live = {}
-        for key in self._live(epoch):
-            data = self._storage.get(key) if "-u-" in key else None
-            if data is not None:
-                read = UnitRead.from_json(json.loads(data))
-                live[read.unit] = read
-        return live or self._sealed_units(epoch)
-
-    def _sealed_units(self, epoch: int) -> dict[str, UnitRead]:
+        live = self._live_units(self._live().get(epoch, []))
+        # Sealing deletes the plan before anything else: where it still is, nothing of the epoch has gone yet.
+        if live and self._storage.info(self._plan_key(epoch)):
+            return live
         sealed = self._sealed.get(epoch)
-        reads = [UnitRead.from_json(value) for value in sealed["units"]] if sealed else []
+        return live if sealed is None else _units(sealed)
+
+    def _live_units(self, keys: list[str]) -> dict[str, UnitRead]:
+        found = get_all(self._storage, [key for key in keys if f"-{_UNIT}" in key])
+        reads = [UnitRead.from_json(_load(data)) for data in found if data is not None]
         return {read.unit: read for read in reads}
 
     def seal(self, epoch: int) -> None:
-        """Fold a committed epoch into one entry and drop its single records; may be repeated."""
-        units = self.units(epoch)
-        plan = self.plan(epoch)
-        self._sealed.append_if_absent(
-            epoch, {"plan": plan, "units": [read.to_json() for _, read in sorted(units.items())]}
-        )
-        self._storage.delete(self._live(epoch))
+        """Fold a committed epoch, and earlier ones left over, into one entry each; may be cut off and repeated."""
+        live = self._live()
+        for earlier in sorted({epoch, *(found for found in live if found < epoch)}):
+            self._seal_one(earlier, live.get(earlier, []))
         self._sealed.fold(through=epoch)
 
-    def sealed(self) -> Iterator[tuple[int, dict[str, UnitRead]]]:
-        """Every committed epoch with its reads, ascending."""
-        for epoch, entry in self._sealed.entries():
-            reads = [UnitRead.from_json(value) for value in entry["units"]]
-            yield epoch, {read.unit: read for read in reads}
+    def _seal_one(self, epoch: int, keys: list[str]) -> None:
+        records = zip(keys, get_all(self._storage, keys), strict=True)
+        documents = {key: _load(data) for key, data in records if data is not None}
+        plan = documents.pop(self._plan_key(epoch), None)
+        units = sorted(documents.values(), key=lambda unit: str(unit["unit"]))
+        self._sealed.append_if_absent(epoch, {"plan": plan, "units": units})  # no effect where it was sealed before
+        if plan is not None:
+            self._storage.delete([self._plan_key(epoch)])  # the first to go, see `units`
+        self._storage.delete(self._unit_key(epoch, unit["unit"]) for unit in units)
+
+    def sealed(self, first: int = 0) -> Iterator[tuple[int, dict[str, UnitRead]]]:
+        """Every committed epoch from `first` on with its reads, ascending."""
+        for epoch, entry in self._sealed.entries(first):
+            yield epoch, _units(entry)
 
     def live_epochs(self) -> list[int]:
         """Epochs that were not sealed yet, ascending."""
-        prefix = f"{self._prefix}/live/"
-        keys = (item.key.removeprefix(prefix) for item in self._storage.list(prefix.rstrip("/")))
-        return sorted({int(key.split("-", 1)[0]) for key in keys})
+        return [epoch for epoch in sorted(self._live()) if self._sealed.get(epoch) is None]
+
+
+def _units(entry: Document | None) -> dict[str, UnitRead]:
+    reads = [UnitRead.from_json(value) for value in entry["units"]] if entry else []
+    return {read.unit: read for read in reads}
+
+
+def _load(data: bytes) -> Document:
+    value: Document = json.loads(data)
+    return value

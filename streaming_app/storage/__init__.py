@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from urllib.parse import unquote, urlsplit
+
+from streaming_app.errors import ConfigError
 from streaming_app.storage.base import ObjectInfo, Published, StagedFile, StagingFile, Storage, StorageOptions
 from streaming_app.storage.local import LocalStorage
 
@@ -14,9 +17,17 @@ def is_s3(uri: str) -> bool:
 
 
 def open_storage(uri: str, options: StorageOptions | None = None) -> Storage:
-    """The storage at `uri`: `s3://bucket/prefix`, `file:///folder` or a folder's path."""
+    """The storage at `uri`: `s3://bucket/prefix`, `file:///folder` or a folder's path; raises ConfigError."""
     if is_s3(uri):
         from streaming_app.storage.s3 import S3Storage  # noqa: PLC0415 - boto3 takes 0.3 s to import
 
         return S3Storage(uri, options or StorageOptions())
-    return LocalStorage(uri.removeprefix("file://"))
+    return LocalStorage(_folder(uri))
+
+
+def _folder(uri: str) -> str:
+    if uri.startswith("file:"):
+        return unquote(urlsplit(uri).path)
+    if "://" in uri or not uri:
+        raise ConfigError(f"{uri!r} is no place for data; write a folder's path or s3://bucket/prefix")
+    return uri

@@ -4,18 +4,24 @@ Both kinds hold the same promises, and one contract test suite runs over both (t
 
 - `put_if_absent` is atomic: of any number of callers exactly one gets True, and a reader sees all of the bytes or none.
 - A file begun with `stage` is invisible until `publish`, which is idempotent; `discard` is too.
-- Keys are relative to the root, separated by `/`.
+- Keys are relative to the root, separated by `/`. The name of a staged file holds `-<owner>-`, for example
+  `part-kinesis-<uuid>.parquet`: by it S3 tells whose upload an orphan is.
+- What is wrong with the place raises ConfigError (no such bucket, no credentials) or SinkError, which say what to do.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, BinaryIO, Final, Protocol
 
+from streaming_app.errors import SinkError
+
 _OPTION_PREFIX: Final = "storage."
+_OWNER: Final = re.compile(r"[A-Za-z0-9_]+(-[A-Za-z0-9_]+)*")
 
 
 @dataclass(frozen=True)
@@ -30,12 +36,16 @@ class StorageOptions:
 
     def to_options(self) -> dict[str, str]:
         """As options of a Spark data source, all strings."""
-        return {f"{_OPTION_PREFIX}{name}": str(value).lower() if isinstance(value, bool) else value
-                for name, value in asdict(self).items() if value}
+        return {
+            f"{_OPTION_PREFIX}{name}": str(value).lower() if isinstance(value, bool) else value
+            for name, value in asdict(self).items()
+            if value
+        }
 
     @classmethod
     def from_options(cls, options: Mapping[str, str]) -> StorageOptions:
         """The inverse of `to_options`; unknown keys are not ours."""
+
         def text(name: str) -> str:
             return options.get(_OPTION_PREFIX + name, "")
 
@@ -75,6 +85,23 @@ class StagedFile:
         """The inverse of `to_json`."""
         return cls(value["key"], value["size"], dict(value["handle"]))
 
+    def published_as(self, size: int, uri: str) -> Published:
+        """ALREADY, if the published file has our size; raises SinkError when somebody put another one in its place."""
+        if size != self.size:
+            raise SinkError(
+                f"{uri}/{self.key} has {size} bytes where {self.size} were written; somebody replaced it:"
+                " restore it, or remove it and its rows are written again"
+            )
+        return Published.ALREADY
+
+
+def require_owner(key: str, owner: str) -> None:
+    """Raises ValueError unless the file's name holds `-<owner>-`, by which its upload is found again."""
+    if not _OWNER.fullmatch(owner):
+        raise ValueError(f"{owner!r} is no owner: use letters, digits, _ and single -")
+    if f"-{owner}-" not in key.rsplit("/", 1)[-1]:
+        raise ValueError(f"{key!r}: the name of a file that is staged must hold -{owner}-")
+
 
 class Published(StrEnum):
     """What `publish` found."""
@@ -84,8 +111,20 @@ class Published(StrEnum):
     GONE = "gone"  # neither the staged nor the published file exists
 
 
+class ArrowSink:
+    """What pyarrow asks of a Python file that it writes to, besides `write`. Only `finish` and `abort` end the file."""
+
+    closed = False
+
+    def flush(self) -> None:
+        """Nothing: `finish` makes the file durable."""
+
+    def close(self) -> None:
+        """Nothing: whoever began the file finishes or aborts it."""
+
+
 class StagingFile(Protocol):
-    """A file being staged; a plain binary sink for pyarrow."""
+    """A file being staged; a plain binary sink for pyarrow (`pyarrow.PythonFile(file, mode="w")`)."""
 
     def write(self, data: bytes) -> int:
         """Append bytes."""
@@ -133,15 +172,21 @@ class Storage(Protocol):
         ...
 
     def open(self, key: str) -> BinaryIO:
-        """A sequential stream of the object's bytes; raises FileNotFoundError."""
+        """A sequential stream of the object's bytes (it may not seek); raises FileNotFoundError."""
         ...
 
     def stage(self, key: str, owner: str) -> StagingFile:
-        """Begin an invisible file that will be published as `key`; `owner` names the source that writes it."""
+        """Begin an invisible file that will be published as `key`, whose name holds `-<owner>-`.
+
+        `owner` names the source that writes it; raises ValueError when the name does not hold it.
+        """
         ...
 
     def publish(self, staged: StagedFile) -> Published:
-        """Make a staged file visible under its key, whole; idempotent."""
+        """Make a staged file visible under its key, whole; idempotent.
+
+        Raises SinkError when the key holds a file of another size, which is never ours.
+        """
         ...
 
     def discard(self, staged: StagedFile) -> None:
@@ -149,5 +194,8 @@ class Storage(Protocol):
         ...
 
     def staged(self, owner: str, prefixes: Iterable[str]) -> Iterator[StagedFile]:
-        """Every staged file of `owner` below the prefixes that was neither published nor discarded."""
+        """Every staged file of `owner` below the prefixes that was neither published nor discarded.
+
+        For `discard` only: key, size and parts may be missing.
+        """
         ...

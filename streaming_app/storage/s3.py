@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 from botocore.exceptions import BotoCoreError, ClientError
 
 from streaming_app.errors import ConfigError, SinkError
-from streaming_app.storage.base import ObjectInfo, Published, StagedFile, StorageOptions
+from streaming_app.storage.base import ObjectInfo, Published, StagedFile, StorageOptions, require_owner
 from streaming_app.storage.s3_client import ATTEMPTS, client, code, explained, explanation, status
 from streaming_app.storage.s3_files import READ_BUFFER, S3Reader, S3StagingFile
 
@@ -149,8 +149,7 @@ class S3Storage:
         return self._describe(self._prefix + key, found["ContentLength"], found) if found else None
 
     def stage(self, key: str, owner: str) -> S3StagingFile:
-        if f"-{owner}-" not in key.rsplit("/", 1)[-1]:
-            raise ValueError(f"{key!r}: the name of a staged file holds -{owner}-, by which its upload is found again")
+        require_owner(key, owner)
         return S3StagingFile(self._s3, self._uri, key, self._place(key), self._encryption)
 
     def publish(self, staged: StagedFile) -> Published:
@@ -192,14 +191,7 @@ class S3Storage:
 
     def _published_before(self, staged: StagedFile) -> Published:
         found = self.info(staged.key)
-        if found is None:
-            return Published.GONE
-        if found.size != staged.size:
-            raise SinkError(
-                f"{self._name(staged.key)} has {found.size} bytes where {staged.size} were written; somebody"
-                " replaced it: restore it, or remove it and the rows are written again"
-            )
-        return Published.ALREADY
+        return staged.published_as(found.size, self._uri) if found else Published.GONE
 
     def discard(self, staged: StagedFile) -> None:
         try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from botocore.exceptions import BotoCoreError, ClientError
 
 from streaming_app.errors import IngestError, SinkError
-from streaming_app.storage.base import StagedFile
+from streaming_app.storage.base import ArrowSink, StagedFile
 from streaming_app.storage.s3_client import ATTEMPTS, code, explained, explanation
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _MAX_PARTS: Final = 10_000  # S3's limit
 READ_BUFFER: Final = 1 << 20
 
 
-class S3StagingFile:
+class S3StagingFile(ArrowSink):
     """A multipart upload. Nothing is visible or paid for as an object before `publish` completes it.
 
     Guarantee: after an error the upload is aborted; only a killed process leaves one, which `staged` finds.
