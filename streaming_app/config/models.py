@@ -217,6 +217,11 @@ class CsvConfig(Model):
         1 << 20, description="A longer record is a dead letter (an unclosed quote, usually)."
     )
     after_commit: Literal["leave", "archive", "delete"] = "leave"
+    on_change: Literal["report", "reread"] = Field(
+        "report",
+        description="A path that was read before and now holds something else: one dead letter says so, or all its rows are "
+        "read as new ones.",
+    )
     archive_path: Place = Field(
         "", description="Where `archive` moves files; empty is `archive/` below the lake's root."
     )

@@ -1,0 +1,1 @@
+"""Where rows come from: each source is a Spark Python data source of its own."""
