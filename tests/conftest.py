@@ -14,6 +14,24 @@ from streaming_app.schema import Dataset
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+def pytest_addoption(parser):
+    parser.addoption("--long", action="store_true", help="run tests in their long form, and the slow ones")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--long"):
+        slow = pytest.mark.skip(reason="the long form: run it with --long")
+        for item in items:
+            if "slow" in item.keywords:
+                item.add_marker(slow)
+
+
+@pytest.fixture(scope="session")
+def long_form(request) -> bool:
+    """Whether to take the hour that the long form takes."""
+    return bool(request.config.getoption("--long"))
+
+
 @pytest.fixture(scope="session")
 def orders() -> Dataset:
     return Dataset.model_validate(yaml.safe_load((REPOSITORY / "conf/datasets/orders.yaml").read_text()))

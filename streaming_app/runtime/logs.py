@@ -16,13 +16,17 @@ _FIELDS: Final = ("source", "batch")
 
 def configure(config: LoggingConfig) -> None:
     """Send the product's log lines to standard error in the configured form."""
-    as_json = config.format == "json" or (config.format == "auto" and not sys.stderr.isatty())
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter() if as_json else PlainFormatter())
+    handler.setFormatter(JsonFormatter() if as_json(config) else PlainFormatter())
     logger = logging.getLogger(LOGGER)
     logger.handlers[:] = [handler]
     logger.setLevel(config.level)
     logger.propagate = False
+
+
+def as_json(config: LoggingConfig) -> bool:
+    """Whether lines are JSON: as configured, or by whether a person reads them."""
+    return config.format == "json" or (config.format == "auto" and not sys.stderr.isatty())
 
 
 def fields(source: str | None = None, batch: int | None = None, **more: Any) -> dict[str, Any]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib.resources import files
 from typing import Final
 
 from pyspark.sql import SparkSession
 
 from streaming_app.config import Config
+from streaming_app.runtime import logs
 from streaming_app.runtime.java import ensure_java
 
 # What the product relies on; `spark.conf` in the configuration may add to these but `_FIXED` stays.
@@ -22,6 +24,7 @@ _DEFAULTS: Final = {
     "spark.sql.streaming.noDataProgressEventInterval": "10000",
     "spark.sql.shuffle.partitions": "4",
     "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
     "spark.log.level": "WARN",
 }
 _LOCAL: Final = {  # nothing listens beyond this machine
@@ -38,17 +41,28 @@ def build_session(config: Config) -> SparkSession:
     ensure_java(os.environ)
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # workers must run the driver's Python
     os.environ.setdefault("PYSPARK_DRIVER_PYTHON", sys.executable)
+    if _is_local(config):
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     builder = SparkSession.builder.appName(config.spark.app_name)
     if config.spark.master:
         builder = builder.master(config.spark.master)
     for key, value in settings(config).items():
         builder = builder.config(key, value)
-    session = builder.getOrCreate()
-    session.sparkContext.setLogLevel(config.logging.spark_level)
-    return session
+    return builder.getOrCreate()
 
 
 def settings(config: Config) -> dict[str, str]:
     """Every Spark setting that the service asks for."""
-    local = _LOCAL if config.spark.master.startswith("local") else {}
+    local = _LOCAL | _logging(config) if _is_local(config) else {}
     return {**_DEFAULTS, "spark.log.level": config.logging.spark_level, **local, **config.spark.conf, **_FIXED}
+
+
+def _is_local(config: Config) -> bool:
+    return config.spark.master.startswith("local")
+
+
+def _logging(config: Config) -> dict[str, str]:
+    """Spark's own lines in the form of ours; elsewhere the cluster decides."""
+    name = "log4j2-json.properties" if logs.as_json(config.logging) else "log4j2.properties"
+    place = files("streaming_app.runtime").joinpath(name)
+    return {"spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile=file:{place}"}
