@@ -58,11 +58,10 @@ class TextStream:
         if self._unpack is None:
             ahead, self._ahead = self._ahead, b""
             return ahead + self._stored.read(size - len(ahead)) if ahead else self._stored.read(size)
-        text = self._unpacked(size)
-        if self._at_start and text:
-            self._at_start = False
-            text = text.removeprefix(_BOM)
-        return text
+        if not self._at_start:
+            return self._unpacked(size)
+        self._at_start = False
+        return self._unpacked(max(size, len(_BOM))).removeprefix(_BOM) or self._unpacked(size)
 
     def _unpacked(self, size: int) -> bytes:
         parts = []
@@ -83,13 +82,28 @@ class TextStream:
             return b""
         if unpack.eof:
             return self._next_member(packed)
+        before = unpack.copy()
         try:
             text = unpack.decompress(packed, size)
         except zlib.error:
-            self.broken = True
-            return b""
+            return self._until_damage(before, packed, size)
         self._ahead = unpack.unused_data if unpack.eof else unpack.unconsumed_tail
         return text
+
+    def _until_damage(self, unpack: zlib._Decompress, packed: bytes, size: int) -> bytes:
+        """zlib keeps what it had unpacked to itself when it fails, so go there once more, byte by byte."""
+        parts: list[bytes] = []
+        for place in range(len(packed)):
+            if size <= 0:
+                self._unpack, self._ahead = unpack, packed[place:]
+                return b"".join(parts)
+            try:
+                parts.append(unpack.decompress(packed[place : place + 1]))
+            except zlib.error:
+                break
+            size -= len(parts[-1])
+        self.broken = True
+        return b"".join(parts)
 
     def _next_member(self, packed: bytes) -> bytes:
         """A gzip file may hold several members, and zeros after the last one; anything else is damage."""
