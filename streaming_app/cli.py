@@ -16,10 +16,10 @@ from types import FrameType
 from typing import Any
 
 from streaming_app import __version__
-from streaming_app.config import Loaded, effective_yaml, load
+from streaming_app.arguments import add_config_arguments, load_all
+from streaming_app.config import effective_yaml
 from streaming_app.config.models import parse_duration
 from streaming_app.errors import IngestError
-from streaming_app.quality import Suite, rules_problems
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,25 +49,6 @@ def _parser() -> argparse.ArgumentParser:
     add_config_arguments(check)
     check.set_defaults(command=check_config)
     return parser
-
-
-def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """`--config FILE` and `--set key.path=value`, the same for every command."""
-    parser.add_argument("--config", required=True, metavar="FILE", help="for example conf/local.yaml")
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="override one setting; repeatable",
-    )
-
-
-def load_all(path: str, overrides: Sequence[str]) -> tuple[Loaded, Suite]:
-    """Configuration, dataset and suite, or one ConfigError with the problems of all three."""
-    loaded = load(path, overrides, suite_check=rules_problems)
-    return loaded, Suite.parse(loaded.suite_document, loaded.suite_file, loaded.dataset)
 
 
 def check_config(options: argparse.Namespace) -> int:

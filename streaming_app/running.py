@@ -9,6 +9,7 @@ from typing import Any
 from streaming_app import __version__, streams
 from streaming_app.config import Loaded
 from streaming_app.journal.ledger import Ledger
+from streaming_app.places import enabled_sources
 from streaming_app.progress import Batch, ProgressListener, log_batch
 from streaming_app.quality import Suite
 from streaming_app.runtime import logs
@@ -38,7 +39,7 @@ def run(
         on_signal(stop.set)  # Spark puts a Ctrl-C handler of its own in place
         streams.register(spark)
         options = streams.RunOptions(stop.drain_path, available_now, spark.sparkContext.defaultParallelism)
-        names = streams.enabled_sources(loaded.config)
+        names = enabled_sources(loaded.config)
         built = [streams.build_stream(loaded, suite, name, options) for name in names]
         listener = ProgressListener({stream.name: Ledger(stream.sink.open_checkpoint()) for stream in built}, on_batch)
         spark.streams.addListener(listener)

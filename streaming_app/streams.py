@@ -9,9 +9,10 @@ from typing import Final
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
-from streaming_app.config import Config, Loaded
+from streaming_app.config import Loaded
 from streaming_app.config.models import SourceName
 from streaming_app.pipeline import RowRule, process
+from streaming_app.places import checkpoint_of
 from streaming_app.quality import Severity, Suite, compile_rule
 from streaming_app.schema import Dataset
 from streaming_app.sink import LakeSink, SinkOptions
@@ -71,12 +72,6 @@ def row_rules(suite: Suite, dataset: Dataset) -> tuple[RowRule, ...]:
     return tuple(RowRule(rule.id, compile_rule(rule, dataset), rule.columns) for rule in critical)
 
 
-def enabled_sources(config: Config) -> list[str]:
-    """Names of the sources that are switched on."""
-    switches = {SourceName.KINESIS: config.sources.kinesis.enabled, SourceName.CSV: config.sources.csv.enabled}
-    return [name for name, enabled in switches.items() if enabled]
-
-
 def sink_options(loaded: Loaded, source: str, suite_fingerprint: str) -> SinkOptions:
     """The sink of one source, also for recovery and audit."""
     config = loaded.config
@@ -92,11 +87,6 @@ def sink_options(loaded: Loaded, source: str, suite_fingerprint: str) -> SinkOpt
         storage=config.lake.s3.storage_options().to_options(),
         **config.sink.model_dump(),
     )
-
-
-def checkpoint_of(config: Config, source: str) -> str:
-    """The source's checkpoint folder; read log and ledger live inside it."""
-    return f"{config.lake.checkpoint_root().rstrip('/')}/{source}"
 
 
 def build_stream(loaded: Loaded, suite: Suite, source: str, run: RunOptions) -> Stream:

@@ -40,6 +40,15 @@ class UnitRead:
         return cls(value["unit"], value["rows"], value["bytes"], value["detail"])
 
 
+@dataclass(frozen=True)
+class SealedEpoch:
+    """A committed epoch: what it was to read (None for sources without plans), and what it read."""
+
+    epoch: int
+    plan: Document | None
+    units: dict[str, UnitRead]
+
+
 class ReadLog:
     """The read log inside a checkpoint folder (`storage` is rooted at `checkpoints/<source>`).
 
@@ -129,6 +138,11 @@ class ReadLog:
         if plan is not None:
             self._storage.delete([self._plan_key(epoch)])  # the first to go, see `units`
         self._storage.delete(self._unit_key(epoch, unit["unit"]) for unit in units)
+
+    def history(self, first: int = 0) -> Iterator[SealedEpoch]:
+        """As `sealed`, with each epoch's plan."""
+        for epoch, entry in self._sealed.entries(first):
+            yield SealedEpoch(epoch, entry.get("plan"), _units(entry))
 
     def sealed(self, first: int = 0) -> Iterator[tuple[int, dict[str, UnitRead]]]:
         """Every committed epoch from `first` on with its reads, ascending."""

@@ -1,0 +1,17 @@
+"""Where the parts of one source are, and which sources there are. Free of Spark: the audit needs it, too."""
+
+from __future__ import annotations
+
+from streaming_app.config import Config
+from streaming_app.config.models import SourceName
+
+
+def enabled_sources(config: Config) -> list[str]:
+    """Names of the sources that are switched on."""
+    switches = {SourceName.KINESIS: config.sources.kinesis.enabled, SourceName.CSV: config.sources.csv.enabled}
+    return [name for name, enabled in switches.items() if enabled]
+
+
+def checkpoint_of(config: Config, source: str) -> str:
+    """The source's checkpoint folder; read log and ledger live inside it."""
+    return f"{config.lake.checkpoint_root().rstrip('/')}/{source}"
