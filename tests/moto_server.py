@@ -36,7 +36,7 @@ CREDENTIALS = {
 
 @dataclass
 class Fault:
-    """How to answer the next `times` requests of a method whose path, query or X-Amz-Target contains `where`.
+    """How to answer the next `times` (-1: all) requests of a method whose path, query or X-Amz-Target contains `where`.
 
     `done` carries the request out first, so that only its answer is lost; `status` 0 drops the connection; `keep`
     sends so many bytes of the true answer's body before it drops the connection; `rate` hits only that share.
@@ -46,6 +46,7 @@ class Fault:
     where: str
     status: int = 0
     code: str = ""
+    body: str = ""
     times: int = 1
     done: bool = False
     keep: int = -1
@@ -78,7 +79,7 @@ class MotoServer:
         self._control(None)
 
     def seen(self) -> list[str]:
-        """`METHOD path?query` of every request since the last call of `seen`."""
+        """`METHOD path?query` (and who pays, where that is said) of every request since the last call of `seen`."""
         return self._control("seen")
 
     def _control(self, what: Any) -> Any:
@@ -130,7 +131,8 @@ class _Controlled:
 
     def _fault(self, environ: Any) -> Fault | None:
         text = f"{environ['PATH_INFO']}?{unquote(environ['QUERY_STRING'])}"
-        self._requests.append(f"{environ['REQUEST_METHOD']} {text}")
+        payer = environ.get("HTTP_X_AMZ_REQUEST_PAYER", "")
+        self._requests.append(f"{environ['REQUEST_METHOD']} {text} {payer}".rstrip())
         text += environ.get("HTTP_X_AMZ_TARGET", "")
         for fault in self._faults:
             hit = fault.times and fault.method == environ["REQUEST_METHOD"] and fault.where in text
@@ -161,6 +163,8 @@ class _Controlled:
 
 
 def _error(fault: Fault, environ: Any) -> bytes:
+    if fault.body:
+        return fault.body.encode()
     if "HTTP_X_AMZ_TARGET" in environ:
         return json.dumps({"__type": fault.code, "message": "injected"}).encode()
     return f"<Error><Code>{fault.code}</Code><Message>injected</Message></Error>".encode()

@@ -1,7 +1,8 @@
 """A log of JSON documents keyed by a growing number, which stays as fast after a million entries as after ten.
 
 New entries are single objects under `open/`. Once `fold_every` of them are ready to be folded they become one
-compressed object under `folded/`, and a hundred of those become one again, so both folders stay short to list.
+compressed object under `folded/`; ten of those become one, and ten of these again, so both folders stay short to list:
+after a million entries `folded/` holds some 130 objects.
 
 Every step can be cut off and done again. What holds at any moment, for any number of readers and writers:
 
@@ -18,6 +19,7 @@ import json
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, Final
 
 from streaming_app.errors import SinkError
@@ -26,7 +28,9 @@ from streaming_app.storage.many import get_all
 
 Document = dict[str, Any]
 _DIGITS: Final = 20  # of a 64-bit number, so that keys sort as numbers do
-_FANOUT: Final = 100
+_FOLD_EVERY: Final = 100
+_FANOUT: Final = 10
+_LEVELS: Final = (_FANOUT, _FANOUT**2)  # a large fold holds 100 times `fold_every` entries: a few MB, read at once
 _FOLD_SUFFIX: Final = ".jsonl.gz"
 
 
@@ -56,7 +60,7 @@ class SequencedLog:
     entry; measured flat from 100 to 100,000 entries (tests/unit/test_sequenced_log.py).
     """
 
-    def __init__(self, storage: Storage, prefix: str, fold_every: int = _FANOUT) -> None:
+    def __init__(self, storage: Storage, prefix: str, fold_every: int = _FOLD_EVERY) -> None:
         self._storage = storage
         self._prefix = prefix.rstrip("/")
         self._fold_every = fold_every
@@ -177,18 +181,28 @@ class SequencedLog:
         self._storage.delete(keys)
 
     def _fold_folds(self) -> None:
-        """Join small folds: gzip files one after the other are one gzip file, so nothing is unpacked.
+        """Join the last folds, ten small ones to a middle one and ten of those to a large one.
 
-        What was joined is deleted when the next fold is made: a reader that lists the folder in between sees both, and
-        never neither.
+        Gzip files one after the other are one gzip file, so nothing is unpacked. What was joined is deleted when the next
+        fold is made: a reader that lists the folder in between sees both, and never neither.
         """
         folds = self._folds()
         self._storage.delete(fold.key for fold in folds.covered)
-        small = [fold for fold in folds.kept if fold.last - fold.first < self._fold_every * _FANOUT // 2]
-        if len(small) >= _FANOUT:
-            packed = [data for data in get_all(self._storage, [fold.key for fold in small]) if data is not None]
-            if len(packed) == len(small):  # else another service is joining them, too
-                self._storage.put(self._fold_key(small[0].first, small[-1].last), b"".join(packed))
+        kept = folds.kept
+        for level in _LEVELS:
+            widest = self._fold_every * level // 2
+            run = list(takewhile(lambda fold: fold.last - fold.first < widest, reversed(kept)))[::-1]  # noqa: B023
+            if len(run) < _FANOUT or not self._join(run):
+                return
+            kept = [*kept[: -len(run)], _Fold(run[0].first, run[-1].last, self._fold_key(run[0].first, run[-1].last))]
+
+    def _join(self, run: Sequence[_Fold]) -> bool:
+        """Write neighbouring folds as one; False when another service has joined them meanwhile."""
+        packed = [data for data in get_all(self._storage, [fold.key for fold in run]) if data is not None]
+        if len(packed) < len(run):
+            return False
+        self._storage.put(self._fold_key(run[0].first, run[-1].last), b"".join(packed))
+        return True
 
     def _fold_key(self, first: int, last: int) -> str:
         return f"{self._prefix}/folded/{first:0{_DIGITS}d}-{last:0{_DIGITS}d}{_FOLD_SUFFIX}"
