@@ -16,6 +16,7 @@ import boto3
 import msgspec
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as BotoConnectionError
 
 from streaming_app.errors import SourceError
 from streaming_app.sources.kinesis.messages import RECORDS, RecordsAnswer, ShardListed
@@ -121,7 +122,7 @@ class KinesisClient:
             response: dict[str, Any] = operation(**arguments)
         except ClientError as error:
             self._refused(error)
-        except HTTPClientError as error:
+        except (HTTPClientError, BotoConnectionError) as error:
             raise TemporaryError(f"stream {self._stream!r}: Kinesis cannot be reached: {error}") from error
         except BotoCoreError as error:
             raise SourceError(

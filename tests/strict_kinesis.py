@@ -1,0 +1,397 @@
+"""A Kinesis in memory that keeps the service's rules where moto does not, and fails on demand.
+
+moto 5.2 never ends a closed shard, copies records into the children of a split or merge under new numbers, and knows no
+limits. This one does what the API reference says: a closed shard ends with a null iterator and its children, sequence
+numbers are unique, not dense and never change, iterators expire, shards and records expire, an answer may be empty
+before the tip, and 5 calls and 2 MiB a second are all that a shard gives. Speaks JSON 1.1 over HTTP, so that the real
+client is tested too.
+
+    with strict_kinesis(throttle=0.3) as kinesis:
+        kinesis.create("orders", shards=2)
+        kinesis.put("orders", [b"..."])
+        kinesis.split("orders", "shardId-000000000000")
+"""
+
+# ruff: noqa: N802 - handlers are named after the operations they answer
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import random
+import threading
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+LAST_HASH = 2**128 - 1
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Rates are shares of the GetRecords calls that fail so; `empty` ones answer nothing before the tip."""
+
+    throttle: float = 0.0
+    expire: float = 0.0
+    internal: float = 0.0
+    empty: float = 0.0
+    limits: bool = False
+    iterator_life: float = 300.0
+    page_records: int = 10_000
+    page_bytes: int = 10 * MIB
+    clock_skew: float = 0.0
+    seed: int = 7
+
+
+class ApiError(Exception):
+    def __init__(self, code: str, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.code, self.status = code, status
+
+
+@dataclass(frozen=True)
+class Stored:
+    sequence: int
+    arrival: float
+    key: str
+    data: bytes
+
+
+@dataclass
+class Shard:
+    id: str
+    first_hash: int
+    last_hash: int
+    parents: list[str] = field(default_factory=list)
+    records: list[Stored] = field(default_factory=list)
+    children: list[str] = field(default_factory=list)
+    closed: bool = False
+    calls: deque[float] = field(default_factory=deque)
+    refused_until: float = 0.0
+    sent: deque[tuple[float, int]] = field(default_factory=deque)
+
+
+class StrictKinesis:
+    """The service's state; methods are what tests do to it, `answer` is what clients ask of it."""
+
+    def __init__(self, rules: Rules, clock: Callable[[], float] = time.time) -> None:
+        self.rules, self.clock, self.url = rules, clock, ""
+        self.calls: Counter[str] = Counter()
+        self.calls_by_shard: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self.script: deque[str] = deque()  # error codes for the next GetRecords calls, before any rate counts
+        self._streams: dict[str, dict[str, Shard]] = {}
+        self._expired: set[tuple[str, str]] = set()
+        self._numbers = 0
+        self._random = random.Random(rules.seed)
+        self._lock = threading.RLock()
+
+    # What tests do.
+
+    def set(self, **rules: Any) -> None:
+        self.rules = replace(self.rules, **rules)
+
+    def create(self, stream: str, shards: int = 1) -> list[str]:
+        width = (LAST_HASH + 1) // shards
+        self._streams[stream] = {}
+        for number in range(shards):
+            last = LAST_HASH if number == shards - 1 else (number + 1) * width - 1
+            self._new_shard(stream, number * width, last, [])
+        return list(self._streams[stream])
+
+    def delete(self, stream: str) -> None:
+        del self._streams[stream]
+
+    def put(self, stream: str, events: Sequence[bytes], key: Callable[[bytes], str] | None = None) -> list[str]:
+        """Append; returns each record's shardId:sequenceNumber."""
+        with self._lock:
+            return [self._append(stream, key(event) if key else event.hex()[:256], event) for event in events]
+
+    def split(self, stream: str, shard: str) -> list[str]:
+        with self._lock:
+            parent = self._streams[stream][shard]
+            middle = (parent.first_hash + parent.last_hash) // 2
+            parent.closed = True
+            parent.children = [
+                self._new_shard(stream, parent.first_hash, middle, [shard]),
+                self._new_shard(stream, middle + 1, parent.last_hash, [shard]),
+            ]
+            return parent.children
+
+    def merge(self, stream: str, first: str, second: str) -> str:
+        with self._lock:
+            pair = [self._streams[stream][first], self._streams[stream][second]]
+            hashes = [edge for shard in pair for edge in (shard.first_hash, shard.last_hash)]
+            child = self._new_shard(stream, min(hashes), max(hashes), [first, second])
+            for shard in pair:
+                shard.closed, shard.children = True, [child]
+            return child
+
+    def expire_shard(self, stream: str, shard: str) -> None:
+        with self._lock:
+            del self._streams[stream][shard]
+            self._expired.add((stream, shard))
+
+    def trim(self, stream: str, shard: str, records: int) -> None:
+        """Retention takes the oldest records."""
+        with self._lock:
+            del self._streams[stream][shard].records[:records]
+
+    def open_shards(self, stream: str) -> list[str]:
+        return [shard.id for shard in self._streams[stream].values() if not shard.closed]
+
+    def records(self, stream: str) -> list[str]:
+        return [f"{shard.id}:{number(r.sequence)}" for shard in self._streams[stream].values() for r in shard.records]
+
+    # What clients ask.
+
+    def answer(self, operation: str, body: dict[str, Any]) -> dict[str, Any]:
+        with self._lock:
+            self.calls[operation] += 1
+            handler = getattr(self, f"_op_{operation}", None)
+            if handler is None:
+                raise ApiError("UnknownOperationException", operation)
+            return handler(body) or {}
+
+    def _op_CreateStream(self, body: dict[str, Any]) -> None:
+        self.create(body["StreamName"], body.get("ShardCount", 1))
+
+    def _op_SplitShard(self, body: dict[str, Any]) -> None:
+        self.split(body["StreamName"], body["ShardToSplit"])
+
+    def _op_MergeShards(self, body: dict[str, Any]) -> None:
+        self.merge(body["StreamName"], body["ShardToMerge"], body["AdjacentShardToMerge"])
+
+    def _op_DescribeStreamSummary(self, body: dict[str, Any]) -> dict[str, Any]:
+        shards = self._stream(body["StreamName"])
+        arn = f"arn:aws:kinesis:us-east-1:000000000000:stream/{body['StreamName']}"
+        return {
+            "StreamDescriptionSummary": {
+                "StreamName": body["StreamName"],
+                "StreamARN": arn,
+                "StreamStatus": "ACTIVE",
+                "RetentionPeriodHours": 24,
+                "StreamCreationTimestamp": 0,
+                "EnhancedMonitoring": [],
+                "OpenShardCount": sum(not shard.closed for shard in shards.values()),
+            }
+        }
+
+    def _op_PutRecords(self, body: dict[str, Any]) -> dict[str, Any]:
+        done = [self._put(body["StreamName"], record) for record in body["Records"]]
+        return {"FailedRecordCount": 0, "Records": done}
+
+    def _op_PutRecord(self, body: dict[str, Any]) -> dict[str, Any]:
+        return self._put(body["StreamName"], body)
+
+    def _put(self, stream: str, record: dict[str, Any]) -> dict[str, Any]:
+        self._stream(stream)
+        place = self._append(stream, record["PartitionKey"], base64.b64decode(record["Data"]))
+        shard, _, sequence = place.partition(":")
+        return {"ShardId": shard, "SequenceNumber": sequence}
+
+    def _op_ListShards(self, body: dict[str, Any]) -> dict[str, Any]:
+        stream, begin = body.get("StreamName"), 0
+        if token := body.get("NextToken"):
+            stream, begin = json.loads(base64.b64decode(token))
+        shards = list(self._stream(stream).values())
+        page = body.get("MaxResults", 1000)
+        answer: dict[str, Any] = {"Shards": [self._listed(shard) for shard in shards[begin : begin + page]]}
+        if begin + page < len(shards):
+            answer["NextToken"] = base64.b64encode(json.dumps([stream, begin + page]).encode()).decode()
+        return answer
+
+    @staticmethod
+    def _listed(shard: Shard) -> dict[str, Any]:
+        numbers = {"StartingSequenceNumber": number(0)}
+        if shard.closed:
+            numbers["EndingSequenceNumber"] = number(LAST_HASH)
+        names = dict(zip(("ParentShardId", "AdjacentParentShardId"), shard.parents, strict=False))
+        hashes = {"StartingHashKey": str(shard.first_hash), "EndingHashKey": str(shard.last_hash)}
+        return {"ShardId": shard.id, "HashKeyRange": hashes, "SequenceNumberRange": numbers, **names}
+
+    def _op_GetShardIterator(self, body: dict[str, Any]) -> dict[str, Any]:
+        stream, shard = body["StreamName"], self._shard(body["StreamName"], body["ShardId"])
+        self.calls_by_shard[shard.id]["GetShardIterator"] += 1
+        return {"ShardIterator": self._iterator(stream, shard.id, self._first(shard, body))}
+
+    def _first(self, shard: Shard, body: dict[str, Any]) -> int:
+        """The least sequence number that the iterator will return."""
+        kind = body["ShardIteratorType"]
+        if kind == "TRIM_HORIZON":
+            return 0
+        if kind == "LATEST":
+            return self._numbers + 1
+        if kind == "AT_TIMESTAMP":
+            later = (r.sequence for r in shard.records if r.arrival >= float(body["Timestamp"]))
+            return next(later, self._numbers + 1)
+        sequence = body["StartingSequenceNumber"]
+        if not sequence.startswith("49") or int(sequence) > int(number(self._numbers)):
+            raise ApiError("InvalidArgumentException", f"StartingSequenceNumber {sequence} is invalid")
+        return int(sequence[2:]) + (kind == "AFTER_SEQUENCE_NUMBER")
+
+    def _op_GetRecords(self, body: dict[str, Any]) -> dict[str, Any]:
+        stream, shard_id, first, made = json.loads(base64.b64decode(body["ShardIterator"]))
+        self.calls_by_shard[shard_id]["GetRecords"] += 1
+        self._maybe_fail()
+        if self.clock() - made > self.rules.iterator_life:
+            raise ApiError("ExpiredIteratorException", "Iterator expired")
+        shard = self._shard(stream, shard_id)
+        if self.rules.limits:
+            self._refuse_over_limit(shard)
+        waiting = [record for record in shard.records if record.sequence >= first]
+        taken = self._page(waiting, body.get("Limit", 10_000))
+        self._sent(shard, taken)
+        following = taken[-1].sequence + 1 if taken else first
+        left = waiting[len(taken) :]
+        answer: dict[str, Any] = {
+            "Records": [self._record(record) for record in taken],
+            "MillisBehindLatest": max(1, int((self.clock() - left[0].arrival) * 1000)) if left else 0,
+        }
+        if shard.closed and not waiting:
+            answer["ChildShards"] = [self._child(stream, child) for child in shard.children]
+        else:
+            answer["NextShardIterator"] = self._iterator(stream, shard_id, following)
+        return answer
+
+    def _maybe_fail(self) -> None:
+        rules = self.rules
+        code = self.script.popleft() if self.script else ""
+        for name, rate in (
+            ("ProvisionedThroughputExceededException", rules.throttle),
+            ("ExpiredIteratorException", rules.expire),
+            ("InternalFailureException", rules.internal),
+        ):
+            if not code and self._random.random() < rate:
+                code = name
+        if code:
+            self.calls[code] += 1
+            raise ApiError(code, "injected", 500 if code == "InternalFailureException" else 400)
+
+    def _refuse_over_limit(self, shard: Shard) -> None:
+        now = self.clock()
+        while shard.calls and shard.calls[0] <= now - 1:
+            shard.calls.popleft()
+        if len(shard.calls) >= 5 or now < shard.refused_until:
+            self.calls["over limit"] += 1
+            raise ApiError("ProvisionedThroughputExceededException", f"Rate exceeded for shard {shard.id}")
+        shard.calls.append(now)
+
+    def _sent(self, shard: Shard, taken: Sequence[Stored]) -> None:
+        size = sum(len(record.data) for record in taken)
+        shard.refused_until = max(shard.refused_until, self.clock() + size / (2 * MIB) - 1)
+
+    def _page(self, waiting: Sequence[Stored], limit: int) -> Sequence[Stored]:
+        if waiting and self._random.random() < self.rules.empty:
+            return []
+        size = 0
+        for count, record in enumerate(waiting[: min(limit, self.rules.page_records)]):
+            size += len(record.data)
+            if count and size > self.rules.page_bytes:
+                return waiting[:count]
+        return waiting[: min(limit, self.rules.page_records)]
+
+    @staticmethod
+    def _record(record: Stored) -> dict[str, Any]:
+        return {
+            "Data": base64.b64encode(record.data).decode(),
+            "PartitionKey": record.key,
+            "SequenceNumber": number(record.sequence),
+            "ApproximateArrivalTimestamp": round(record.arrival, 3),
+        }
+
+    def _child(self, stream: str, child: str) -> dict[str, Any]:
+        shard = self._streams[stream].get(child)
+        if shard is None:
+            return {"ShardId": child, "ParentShards": [], "HashKeyRange": {}}
+        hashes = {"StartingHashKey": str(shard.first_hash), "EndingHashKey": str(shard.last_hash)}
+        return {"ShardId": child, "ParentShards": shard.parents, "HashKeyRange": hashes}
+
+    def _iterator(self, stream: str, shard: str, first: int) -> str:
+        return base64.b64encode(json.dumps([stream, shard, first, self.clock()]).encode()).decode()
+
+    def _stream(self, stream: str | None) -> dict[str, Shard]:
+        if stream not in self._streams:
+            raise ApiError("ResourceNotFoundException", f"Stream {stream} not found")
+        return self._streams[stream]
+
+    def _shard(self, stream: str, shard: str) -> Shard:
+        found = self._stream(stream).get(shard)
+        if found is None:
+            raise ApiError("ResourceNotFoundException", f"Shard {shard} in stream {stream} does not exist")
+        return found
+
+    def _new_shard(self, stream: str, first_hash: int, last_hash: int, parents: list[str]) -> str:
+        made = self._streams[stream]
+        expired = sum(name == stream for name, _ in self._expired)
+        shard = Shard(f"shardId-{len(made) + expired:012d}", first_hash, last_hash, parents)
+        made[shard.id] = shard
+        return shard.id
+
+    def _append(self, stream: str, key: str, data: bytes) -> str:
+        where = int(hashlib.md5(key.encode()).hexdigest(), 16)  # noqa: S324 - as Kinesis does
+        shards = self._streams[stream].values()
+        shard = next(s for s in shards if not s.closed and s.first_hash <= where <= s.last_hash)
+        self._numbers += self._random.randint(1, 9)
+        shard.records.append(Stored(self._numbers, self.clock(), key, data))
+        return f"{shard.id}:{number(self._numbers)}"
+
+
+def number(sequence: int) -> str:
+    """As the service writes them: 56 digits that begin with 49."""
+    return f"49{sequence:054d}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    kinesis: StrictKinesis
+
+    def do_POST(self) -> None:
+        operation = self.headers["X-Amz-Target"].partition(".")[2]
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        try:
+            status, answer = 200, self.kinesis.answer(operation, body)
+        except ApiError as error:
+            status, answer = error.status, {"__type": error.code, "message": str(error)}
+        self._send(status, json.dumps(answer).encode())
+
+    def _send(self, status: int, content: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "application/x-amz-json-1.1")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return super().date_time_string((timestamp or self.kinesis.clock()) + self.kinesis.rules.clock_skew)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        del format, args
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is no error of ours."""
+
+
+@contextmanager
+def strict_kinesis(clock: Callable[[], float] = time.time, **rules: Any) -> Iterator[StrictKinesis]:
+    """A service of its own on a free port, in a thread of this process."""
+    kinesis = StrictKinesis(Rules(**rules), clock)
+    handler = type("Handler", (_Handler,), {"kinesis": kinesis})
+    with _Server(("127.0.0.1", 0), handler) as server:
+        kinesis.url = f"http://127.0.0.1:{server.server_port}"
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        try:
+            yield kinesis
+        finally:
+            server.shutdown()
