@@ -32,7 +32,9 @@ DATASET = Dataset.model_validate(
 MODIFIED = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HEADER = b"a,b,at\n"
 
-awkward = st.lists(st.sampled_from([b'"', b'""', b",", b"\n", b"\r\n", b"\r", b"a", b" ", b"\xc3\xa9", b"\xff", b"\0", b"xyz"]))
+awkward = st.lists(
+    st.sampled_from([b'"', b'""', b",", b"\n", b"\r\n", b"\r", b"a", b" ", b"\xc3\xa9", b"\xff", b"\0", b"xyz"])
+)
 texts = st.one_of(awkward.map(b"".join), st.binary(max_size=200))
 sizes = st.integers(1, 40)
 
@@ -132,7 +134,9 @@ field = st.text(st.sampled_from('a",;é\n\r 0'), max_size=6)
 
 
 # Python's writer quotes only the line ends it writes itself, so the others need QUOTE_ALL.
-styles = st.sampled_from([("\r\n", csv.QUOTE_MINIMAL), ("\r\n", csv.QUOTE_ALL), ("\n", csv.QUOTE_ALL), ("\r", csv.QUOTE_ALL)])
+styles = st.sampled_from(
+    [("\r\n", csv.QUOTE_MINIMAL), ("\r\n", csv.QUOTE_ALL), ("\n", csv.QUOTE_ALL), ("\r", csv.QUOTE_ALL)]
+)
 
 
 @unhurried
@@ -157,7 +161,11 @@ def test_the_parser_and_the_exact_path_agree(text: bytes) -> None:
 @unhurried
 @given(st.binary(max_size=300), st.integers(1, 50), st.sampled_from([1, 6, 9]))
 def test_text_is_the_same_however_it_is_read(content: bytes, size: int, level: int) -> None:
-    for stored in (content, gzip.compress(content, level), gzip.compress(content[:9], level) + gzip.compress(content[9:])):
+    for stored in (
+        content,
+        gzip.compress(content, level),
+        gzip.compress(content[:9], level) + gzip.compress(content[9:]),
+    ):
         if stored is content and content[:2] == b"\x1f\x8b":
             continue
         stream = TextStream(StoredBytes(io.BytesIO(stored)))

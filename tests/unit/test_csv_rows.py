@@ -71,7 +71,13 @@ def test_a_byte_order_mark_is_no_part_of_the_first_name(read):
 def test_columns_are_found_by_name_in_any_order_and_case(read):
     header = b" ORDER_TS ,Amount,city,store_id,order_id"
     (row,) = read(lines(header, b"t,1,Medan,s,7"))
-    assert (row["order_id"], row["store_id"], row["city"], row["amount"], row["order_ts"]) == ("7", "s", "Medan", "1", "t")
+    assert (row["order_id"], row["store_id"], row["city"], row["amount"], row["order_ts"]) == (
+        "7",
+        "s",
+        "Medan",
+        "1",
+        "t",
+    )
     assert row["item"] is None
     assert row["decode_error"] is None
 
@@ -115,7 +121,9 @@ def test_latin1_bytes_reject_their_row_only(read):
     assert rows[2]["item"] == "Café"
 
 
-@pytest.mark.parametrize("content", [PNG, b"PK\x03\x04\x14\0", "größe,b\n".encode("utf-16"), b"\xff\xd8\xff" + bytes(5000)])
+@pytest.mark.parametrize(
+    "content", [PNG, b"PK\x03\x04\x14\0", "größe,b\n".encode("utf-16"), b"\xff\xd8\xff" + bytes(5000)]
+)
 def test_a_file_that_is_no_text_is_one_dead_letter(read, content):
     (row,) = read(content)
     assert row["decode_error"] == "not_text"
@@ -189,7 +197,9 @@ def test_a_damaged_gzip_file_keeps_what_came_before(read):
 
 
 def test_another_delimiter(read):
-    (row,) = read(lines(HEADER.replace(b",", b";"), ROW.replace(b",", b";").replace(b"3.50", b'"3,50;"')), delimiter=";")
+    (row,) = read(
+        lines(HEADER.replace(b",", b";"), ROW.replace(b",", b";").replace(b"3.50", b'"3,50;"')), delimiter=";"
+    )
     assert row["amount"] == "3,50;"
 
 
@@ -223,7 +233,9 @@ class Endless(io.RawIOBase):
 
 def test_memory_does_not_grow_with_the_file(orders):
     def peak(size: int) -> int:
-        file = CsvFile(io.BufferedReader(Endless(size)), orders, RowOrigin("f", MODIFIED), CsvFormat(block_bytes=1 << 18))
+        file = CsvFile(
+            io.BufferedReader(Endless(size)), orders, RowOrigin("f", MODIFIED), CsvFormat(block_bytes=1 << 18)
+        )
         tracemalloc.start()
         for _ in drop(file.batches()):
             pass
