@@ -1,0 +1,73 @@
+"""Faults inside the service's own processes: put on PYTHONPATH, steered by QSR_FAULT and QSR_FAULT_MARKER.
+
+hang-after-entry      once the ledger entry is written and before any file is published, say so and hang (to be killed)
+fail-first-attempt    the first attempt of every writing task fails after it has read and staged all its rows
+"""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.machinery
+import os
+import sys
+import time
+from pathlib import Path
+
+FAULT = os.environ.get("QSR_FAULT", "")
+COMMIT = "streaming_app.sink.commit"
+SINK = "streaming_app.sink.datasource"
+
+
+def _hang_after_entry(module):
+    publish = module.Committer._publish_all
+
+    def hang(self, entry):
+        marker = Path(os.environ["QSR_FAULT_MARKER"])
+        try:
+            marker.touch(exist_ok=False)
+        except FileExistsError:
+            return publish(self, entry)
+        time.sleep(600)
+        return None
+
+    module.Committer._publish_all = hang
+
+
+def _fail_first_attempt(module):
+    finish = module.TaskWriter.finish
+
+    def fail(self):
+        from pyspark import TaskContext
+
+        result = finish(self)
+        context = TaskContext.get()
+        if context is not None and context.attemptNumber() == 0:
+            raise RuntimeError("injected: the first attempt fails")
+        return result
+
+    module.TaskWriter.finish = fail
+
+
+PATCHES = {"hang-after-entry": (COMMIT, _hang_after_entry), "fail-first-attempt": (SINK, _fail_first_attempt)}
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Lets the module be loaded as always, then patches it."""
+
+    def find_spec(self, name, path, target=None):  # noqa: ARG002 - the protocol
+        wanted, patch = PATCHES[FAULT]
+        if name != wanted:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        execute = spec.loader.exec_module
+
+        def exec_module(module):
+            execute(module)
+            patch(module)
+
+        spec.loader.exec_module = exec_module
+        return spec
+
+
+if FAULT in PATCHES:
+    sys.meta_path.insert(0, _Finder())
