@@ -1,0 +1,1 @@
+"""Commands beside `run`: arguments here, the work imported only when a command is really run."""

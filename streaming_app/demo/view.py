@@ -1,0 +1,171 @@
+"""The live view, drawn with rich: fits 80 x 24 and uses what is wider or higher; the terminal's own colours only.
+
+Text from the ledger or the log never goes through rich's markup: `[red]` in a rule's id is shown as it stands.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from streaming_app.demo.state import SourceLine, State, Step, printable
+from streaming_app.demo.watch import NewFile
+from streaming_app.schema import CLEAN
+
+_WIDEST: Final = 120
+_TALL_ROWS: Final = 16  # lines that everything but reasons and files takes
+_SPINNER: Final = "⠋⠙⠸⠴⠦⠇"
+_BARS: Final = "▁▂▃▄▅▆▇█"
+_GOOD, _BAD, _QUIET, _HEAD = "green", "red", "dim", "bold"
+
+
+@dataclass(frozen=True)
+class View:
+    """A state as something that rich prints."""
+
+    state: State
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width = min(_WIDEST, options.max_width) - 2
+        height = options.height or console.size.height
+        body = self._flowing(width, height) if self.state.flowing else _steps(self.state.steps)
+        yield Padding(Group(_header(self.state), Text(), body), (0, 1), expand=False)
+
+    def _flowing(self, width: int, height: int) -> RenderableType:
+        rows = max(1, height - _TALL_ROWS)
+        return Group(
+            _sources(self.state, width),
+            Text(),
+            _pace(self.state, width),
+            Text(),
+            _lower(self.state, width, rows),
+            *_warning(self.state, width),
+        )
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+def seconds_text(value: float | None) -> str:
+    """Seconds for people: `0.9 s`, and a dash for none."""
+    return "-" if value is None else f"{value:.1f} s"
+
+
+def _header(state: State) -> RenderableType:
+    grid = Table.grid(expand=False, padding=0)
+    title = Text.assemble(("qsr-ingest demo", _HEAD), ("  Kinesis + CSV -> checked -> Parquet, exactly once", _QUIET))
+    time_left = f"{clock(min(state.elapsed, state.total))} of {clock(state.total)}, " if state.flowing else ""
+    status = Text.assemble((printable(state.phase), "cyan"), (f"  {time_left}Ctrl-C ends it in order", _QUIET))
+    grid.add_row(title)
+    grid.add_row(status)
+    return grid
+
+
+def _steps(steps: Sequence[Step]) -> RenderableType:
+    grid = Table.grid(padding=(0, 1))
+    for step in steps:
+        done = step.seconds is not None
+        mark = Text("✓", _GOOD) if done else Text(_SPINNER[int(time.monotonic() * 4) % len(_SPINNER)], "cyan")
+        grid.add_row(mark, Text(printable(step.text)), Text(seconds_text(step.seconds) if done else "", _QUIET))
+    return grid
+
+
+def _sources(state: State, width: int) -> RenderableType:
+    table = Table(box=None, width=width, padding=(0, 1, 0, 0), pad_edge=False, header_style=_QUIET)
+    table.add_column("rows", ratio=3, no_wrap=True)
+    for name in ("sent", "in the lake", "clean", "dead", "rows/s", "waiting", "queryable in"):
+        table.add_column(name, justify="right", ratio=2, no_wrap=True)
+    for line in (*state.sources, state.both()):
+        table.add_row(*_cells(line), style=_HEAD if line.name == "both" else "")
+    return table
+
+
+def _cells(line: SourceLine) -> tuple[Text, ...]:
+    waiting = f"{line.waiting:,}" if line.oldest_waiting < 1 else f"{line.waiting:,} ({line.oldest_waiting:.0f} s)"
+    return (
+        Text(printable(line.name)),
+        Text(f"{line.sent:,}"),
+        Text(f"{line.read:,}"),
+        Text(f"{line.clean:,}", _GOOD),
+        Text(f"{line.dead:,}", _BAD if line.dead else ""),
+        Text(f"{line.rate:,.1f}"),
+        Text(waiting),
+        Text("" if line.name == "both" else seconds_text(line.age)),
+    )
+
+
+def _pace(state: State, width: int) -> RenderableType:
+    ages = Text.assemble(
+        ("from event to queryable  ", _QUIET),
+        (f"median {seconds_text(state.median_age)}", ""),
+        (f", slowest {seconds_text(state.slowest)}", ""),
+    )
+    label = "rows/s, last minute  "
+    bars = sparkline(state.history[-min(60, width - len(label)) :])
+    return Group(ages, Text.assemble((label, _QUIET), (bars, "cyan")))
+
+
+def sparkline(values: Sequence[int]) -> str:
+    """One character a value; nothing for 0, and a scale that one big file does not flatten."""
+    known = sorted(value for value in values if value)
+    if not known:
+        return ""
+    top = max(1, min(known[-1], 3 * known[len(known) // 2]))
+    return "".join(_BARS[min(7, 7 * value // top)] if value else " " for value in values)
+
+
+def _lower(state: State, width: int, rows: int) -> RenderableType:
+    grid = Table.grid(padding=(0, 3, 0, 0))
+    left = max(30, min(44, width // 3))
+    grid.add_column(width=left)
+    grid.add_column(width=width - left - 3)
+    grid.add_row(_reasons(state, left, rows), _files(state.files[:rows], width - left - 3))
+    return grid
+
+
+def _reasons(state: State, width: int, rows: int) -> RenderableType:
+    shown = state.reasons if len(state.reasons) <= rows else state.reasons[: rows - 1]
+    top = max((count for _, count in shown), default=1)
+    table = Table(box=None, width=width, padding=(0, 1, 0, 0), pad_edge=False, header_style=_QUIET)
+    table.add_column("why dead", ratio=1, no_wrap=True, overflow="ellipsis")
+    table.add_column("", width=8, no_wrap=True)
+    table.add_column("rows", justify="right", no_wrap=True)
+    for reason, count in shown:
+        table.add_row(Text(printable(reason)), Text("█" * max(1, 8 * count // top), _BAD), Text(f"{count:,}"))
+    left_out = state.reasons[len(shown) :]
+    if left_out:
+        table.add_row(Text(f"{len(left_out)} more", _QUIET), "", Text(f"{sum(count for _, count in left_out):,}"))
+    return table
+
+
+def _files(files: Sequence[NewFile], width: int) -> RenderableType:
+    table = Table(box=None, width=width, padding=(0, 1, 0, 0), pad_edge=False, header_style=_QUIET)
+    table.add_column("newest files", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    table.add_column("", ratio=1, no_wrap=True, overflow="ellipsis")
+    table.add_column("rows", justify="right", no_wrap=True)
+    for file in files:
+        table.add_row(
+            Text(time.strftime("%H:%M:%S", time.localtime(file.at)), _QUIET),
+            Text("clean" if file.table == CLEAN else "dead", _GOOD if file.table == CLEAN else _BAD),
+            Text(printable(file.partition)),
+            Text(f"{file.rows:,}"),
+        )
+    return table
+
+
+def _warning(state: State, width: int) -> list[RenderableType]:
+    if not state.warning:
+        return []
+    text = Text(printable(f"! {state.warning}"), "magenta")
+    text.truncate(width, overflow="ellipsis")
+    return [Text(), text]
