@@ -1,0 +1,108 @@
+"""The files of the lake: which there are, and the source positions inside them."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO, Final, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from streaming_app.schema import CLEAN, DEAD_LETTER, Decoded
+from streaming_app.storage import ObjectInfo, Storage
+
+TABLES: Final = (CLEAN, DEAD_LETTER)
+UNREADABLE: Final = (pa.ArrowException, OSError, KeyError)  # what pyarrow raises for a file that is no sound Parquet
+_HIDDEN: Final = ("_", ".")  # Athena, Trino and Spark do not see such names
+_ROWS: Final = 1 << 17  # read at once
+_IN_MEMORY: Final = 32 << 20  # bytes of a file that cannot seek; a larger one goes to a temporary file
+_FILE: Final = np.dtype([("high", "<u8"), ("low", "<u8"), ("size", "<i8"), ("owned", "?")])
+
+
+class LakeFiles:
+    """The tables' files as a reader of the lake sees them, listed once: 25 bytes of memory a file.
+
+    Make it before the ledger is read. A file becomes visible only after its entry is in the ledger, so whatever was
+    listed and is in no entry is nobody's, also while a service runs.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        listed = (
+            (*_digest(info.key), info.size, False) for table in TABLES for info in storage.list(table) if _visible(info)
+        )
+        self._files = np.fromiter(listed, _FILE)
+        self._files.sort(order=["high", "low"])
+
+    def size_of(self, key: str) -> int | None:
+        """Bytes of a file that the ledger owns, None when there is none; a newer one than the listing is looked up."""
+        found = self._find(key)
+        if found is None:
+            info = self._storage.info(key)
+            return info.size if info else None
+        self._files["owned"][found] = True
+        return int(self._files["size"][found])
+
+    def orphans(self) -> Iterator[ObjectInfo]:
+        """Files that were there from the beginning, are there still and were not asked for."""
+        if self._files["owned"].all():
+            return
+        for table in TABLES:
+            for info in self._storage.list(table):
+                found = self._find(info.key) if _visible(info) else None
+                if found is not None and not self._files["owned"][found]:
+                    yield info
+
+    def _find(self, key: str) -> int | None:
+        high, low = _digest(key)
+        place = int(np.searchsorted(self._files["high"], np.uint64(high)))
+        while place < len(self._files) and self._files["high"][place] == high:
+            if self._files["low"][place] == low:
+                return place
+            place += 1
+        return None
+
+
+def _digest(key: str) -> tuple[int, int]:
+    digest = hashlib.blake2b(key.encode(errors="surrogatepass"), digest_size=16).digest()
+    return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")
+
+
+def _visible(info: ObjectInfo) -> bool:
+    return not any(part.startswith(_HIDDEN) for part in info.key.split("/"))
+
+
+class ParquetRows:
+    """One open Parquet file of the lake."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._parquet = pq.ParquetFile(file)
+
+    @property
+    def rows(self) -> int:
+        """Rows, as the footer says."""
+        return int(self._parquet.metadata.num_rows)
+
+    def positions(self) -> Iterator[Any]:
+        """The source positions as string arrays, a bounded piece at a time; raises one of `UNREADABLE`."""
+        column = Decoded.POSITION.value
+        for batch in self._parquet.iter_batches(_ROWS, columns=[column]):
+            yield batch.column(column).cast(pa.string())
+
+
+@contextmanager
+def open_rows(storage: Storage, key: str) -> Iterator[ParquetRows]:
+    """A file's rows. Raises FileNotFoundError, and one of `UNREADABLE` for what is no Parquet file."""
+    with storage.open(key) as stream:
+        if stream.seekable():
+            yield ParquetRows(stream)
+            return
+        with tempfile.SpooledTemporaryFile(_IN_MEMORY) as copy:
+            shutil.copyfileobj(stream, copy, 1 << 20)
+            copy.seek(0)
+            yield ParquetRows(cast("BinaryIO", copy))

@@ -1,0 +1,110 @@
+"""The audit of a whole lake."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from batch_app.audit.lake import TABLES, UNREADABLE, LakeFiles, open_rows
+from batch_app.audit.report import LAKE, AuditReport, Finding, Findings, Kind, SourceReport
+from batch_app.audit.source import Place, Progress, SourceAudit
+from streaming_app.config import Config, Loaded
+from streaming_app.config.models import SourceName
+from streaming_app.journal.ledger import LEDGER
+from streaming_app.journal.read_log import READ_LOG
+from streaming_app.places import checkpoint_of, enabled_sources
+from streaming_app.quality import Suite
+from streaming_app.storage import Storage, open_storage
+
+_OWNER: Final = re.compile(r"part-(.+)-[0-9a-f]{32}\.parquet")  # how the sink names files
+
+
+def audit(loaded: Loaded, suite: Suite, *, settled: bool = False, progress: Progress | None = None) -> AuditReport:
+    """Audit every source that is switched on, or that has written before. Changes nothing; a service may be running.
+
+    `settled` says that no service is running: what it would still have to finish is then a difference, not a notice.
+    Raises ConfigError and SinkError when the lake or a checkpoint cannot be read at all.
+    """
+    config = loaded.config
+    options = config.lake.s3.storage_options()
+    lake = open_storage(config.lake.root, options)
+    files = LakeFiles(lake)  # before any ledger is read
+    findings = Findings()
+    reports = []
+    for source in SourceName.INPUT_SOURCE:
+        checkpoint = open_storage(checkpoint_of(config, source), options)
+        if _has_run(checkpoint):
+            place = Place(source, checkpoint, lake, files)
+            reports.append(_audit_source(place, findings, suite, settled=settled, progress=progress))
+        elif source in enabled_sources(config):
+            reports.append(SourceReport(source))
+            findings.note(_never_ran(source, checkpoint))
+    _find_orphans(lake, files, findings)
+    return _report(config, findings, reports, settled=settled)
+
+
+def _report(config: Config, findings: Findings, reports: list[SourceReport], *, settled: bool) -> AuditReport:
+    counted = [_counted(report, findings) for report in reports]
+    return AuditReport(
+        config.lake.root,
+        settled,
+        tuple(counted),
+        tuple(findings.differences),
+        tuple(findings.notices),
+        findings.unlisted,
+    )
+
+
+def _counted(report: SourceReport, findings: Findings) -> SourceReport:
+    values: dict[str, Any] = {**vars(report), "differences": findings.count(report.source)}
+    return SourceReport(**values)
+
+
+def _has_run(checkpoint: Storage) -> bool:
+    return any(next(checkpoint.list(folder), None) is not None for folder in (LEDGER, READ_LOG))
+
+
+def _never_ran(source: str, checkpoint: Storage) -> Finding:
+    message = f"there is no checkpoint in {checkpoint.uri}: this source has not run yet"
+    return Finding(source, Kind.NEVER_RAN, message, "if it has, check lake.root and lake.checkpoints")
+
+
+def _audit_source(
+    place: Place, findings: Findings, suite: Suite, *, settled: bool, progress: Progress | None
+) -> SourceReport:
+    running = SourceAudit(place, findings, settled=settled, progress=progress)
+    report = running.run()
+    if running.suite not in {"", suite.fingerprint}:
+        message = f"the newest batch was judged by suite {running.suite}, the configured one is {suite.fingerprint}"
+        findings.note(Finding(place.source, Kind.SUITE, message, "rows judged before keep their verdict"))
+    _note_staged(place, findings, running.pending)
+    return report
+
+
+def _note_staged(place: Place, findings: Findings, pending: set[str]) -> None:
+    """Staged files are invisible, so they are no difference; `pending` ones belong to an entry that counts them."""
+    label = SourceName.INPUT_SOURCE[place.source].value
+    staged = place.lake.staged(place.source, [f"{table}/input_source={label}" for table in TABLES])
+    count = max(0, sum(1 for _ in staged) - len(pending))
+    if count:
+        message = f"{count} staged files wait to be committed, or were left by a process that was killed"
+        findings.note(
+            Finding(place.source, Kind.STAGED, message, "no reader sees them; the service's next start tidies up")
+        )
+
+
+def _find_orphans(lake: Storage, files: LakeFiles, findings: Findings) -> None:
+    for info in files.orphans():
+        match = _OWNER.fullmatch(info.key.rsplit("/", 1)[-1])
+        source = match[1] if match and match[1] in SourceName.INPUT_SOURCE else LAKE
+        message = f"{info.key} ({_rows(lake, info.key)}) is in no entry of the ledger, but readers of the lake see it"
+        advice = "move it out of the tables; if an entry of the ledger is missing, too, restore that first"
+        findings.add(Finding(source, Kind.ORPHAN_FILE, message, advice, file=info.key))
+
+
+def _rows(lake: Storage, key: str) -> str:
+    try:
+        with open_rows(lake, key) as rows:
+            return f"{rows.rows} rows"
+    except UNREADABLE:
+        return "no readable Parquet file"

@@ -1,0 +1,62 @@
+"""Commands of the batch application: arguments -> configuration -> work; errors -> messages and exit codes.
+
+Exit codes: 0 done, nothing wrong; 1 the audit found a difference; 2 unusable configuration; 6 the lake or its ledger
+could not be read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+
+from streaming_app import __version__
+from streaming_app.arguments import add_config_arguments, load_all
+from streaming_app.errors import AuditDifference, IngestError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.command(options))
+    except IngestError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - a command's last word
+        return error.exit_code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="batch_app", description="Commands on what the service has written.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    audit = commands.add_parser(
+        "audit", help="prove that every position read is in exactly one place of the lake, once"
+    )
+    add_config_arguments(audit)
+    audit.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    audit.add_argument(
+        "--settled",
+        action="store_true",
+        help="no service is running: what it has still to finish is a difference, too",
+    )
+    audit.set_defaults(command=run_audit)
+    return parser
+
+
+def run_audit(options: argparse.Namespace) -> int:
+    """Audit and print the report. Raises AuditDifference, after printing, when anything is wrong."""
+    loaded, suite = load_all(options.config, options.overrides)
+    from batch_app.audit import audit  # noqa: PLC0415 - pyarrow and rich: not for a bad configuration
+    from batch_app.audit.show import progress_bar, show  # noqa: PLC0415 - see above
+
+    with progress_bar() as progress:
+        report = audit(loaded, suite, settled=options.settled, progress=progress)
+    if options.json:
+        print(json.dumps(report.to_json(), indent=2))  # noqa: T201 - the command's output
+    else:
+        show(report)
+    if not report.ok:
+        count = len(report.differences) + report.unlisted
+        raise AuditDifference(f"the audit of {report.lake} found {count} difference{'s' if count > 1 else ''}")
+    return 0
