@@ -86,7 +86,7 @@ class ReadLog:
         sealed = self._sealed.get(epoch) if won else None
         if sealed is not None:  # a service that slept while another one finished this epoch
             self._storage.delete([self._plan_key(epoch)])
-        found = self.plan(epoch)
+        found = self.plan(epoch) if sealed or not won else None
         return _load(data) if found is None else found
 
     def plan(self, epoch: int) -> Document | None:
@@ -110,9 +110,10 @@ class ReadLog:
 
     def units(self, epoch: int) -> dict[str, UnitRead]:
         """All finished reads of an epoch, by unit."""
-        live = self._live_units(self._live().get(epoch, []))
+        keys = self._live().get(epoch, [])
+        live = self._live_units(keys)
         # Sealing deletes the plan before anything else: where it still is, nothing of the epoch has gone yet.
-        if live and self._storage.info(self._plan_key(epoch)):
+        if live and self._plan_key(epoch) in keys and self._storage.info(self._plan_key(epoch)):
             return live
         sealed = self._sealed.get(epoch)
         return live if sealed is None else _units(sealed)

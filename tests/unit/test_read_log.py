@@ -42,6 +42,8 @@ def test_the_first_plan_of_an_epoch_is_everybodys(storage):
     assert ReadLog(storage).put_plan_if_absent(1, {"files": ["b"]}) == {"files": ["a"]}
     assert ReadLog(storage).plan(1) == {"files": ["a"]}
     assert ReadLog(storage).plan(2) is None
+    assert ReadLog(storage).put_plan_if_absent(3, {}) == {}
+    assert ReadLog(storage).put_plan_if_absent(3, {"files": ["b"]}) == {}
 
 
 def test_an_epoch_is_the_same_before_and_after_it_is_sealed(storage):
