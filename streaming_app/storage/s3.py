@@ -29,6 +29,7 @@ _URI: Final = re.compile(r"s3a?://([^/]+)(?:/(.*))?")
 _DELETE_BATCH: Final = 1000  # DeleteObjects takes no more
 _WRITER: Final = "writer"  # user metadata: which call of put_if_absent wrote an object
 _ABSENT: Final = frozenset({"404", "NoSuchKey"})
+_PASSING: Final = frozenset({"NoSuchUpload", "RequestTimeout", "SlowDown", "OperationAborted"})
 
 
 class S3Storage:
@@ -219,5 +220,5 @@ def _waits() -> Iterator[float]:
 def _may_pass(error: ClientError | BotoCoreError) -> bool:
     """Whether a completion that failed may be done, gone, or succeed later; all other answers are final."""
     if isinstance(error, ClientError):
-        return status(error) >= 500 or code(error) in {"NoSuchUpload", "RequestTimeout", "SlowDown"}  # noqa: PLR2004
+        return status(error) >= 500 or code(error) in _PASSING  # noqa: PLR2004
     return isinstance(explanation(error, ""), SinkError)
