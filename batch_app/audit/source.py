@@ -36,7 +36,8 @@ class SourceAudit:
     """The audit of one source; `run` once."""
 
     def __init__(self, place: Place, findings: Findings, *, settled: bool, progress: Progress | None) -> None:
-        self._place, self._findings, self._settled, self._progress = place, findings, settled, progress
+        self._place, self._findings, self._settled = place, findings, settled
+        self._on_progress = progress
         self._ledger = Ledger(place.checkpoint)
         self._log = ReadLog(place.checkpoint)
         self._report = SourceReport(place.source)
@@ -50,16 +51,10 @@ class SourceAudit:
         published = self._ledger.published_through()
         threads = _S3_THREADS if is_s3(self._place.lake.uri) else min(4, os.cpu_count() or 1)
         checker = BatchChecker(self._place.source, self._place.lake, self._place.files)
-        try:
-            self._reads = reads_of(self._place.source, self._log.plan(0))
-            for checked in checker.check_all(self._batches(published), threads):
-                self._count(checked)
-                self._progress(self._place.source, self._report.batches, published + 1)
-        except MALFORMED as error:
-            what = (
-                f"a record after batch {self._last.batch_id if self._last else 'none'} cannot be understood ({error!r})"
-            )
-            self._add(Kind.READ_LOG, f"{what}, so nothing after it was checked", _BACKUP)
+        for checked in checker.check_all(self._understood(published), threads):
+            self._count(checked)
+            if self._on_progress is not None:
+                self._on_progress(self._place.source, self._report.batches, published + 1)
         return replace(self._report, units=self._reads.units, differences=self._findings.count(self._place.source))
 
     def _add(self, kind: Kind, message: str, advice: str, batch: int | None = None) -> None:
