@@ -247,13 +247,12 @@ def raw_texts(records: Records) -> pa.Array:
     count = len(records)
     if not count:
         return pa.array([], pa.binary())
-    begin, end = int(records.starts[0]), int(records.ends[-1])
-    between = end - begin - int((records.ends - records.starts).sum())
-    if between == count - 1:  # one line end after each: take them out, if there are no others
-        text = records.data[begin:end].replace(b"\n", b"")
-        if len(text) == end - begin - between and b"\n" not in text:
-            offsets = np.append(records.starts - begin - np.arange(count), len(text)).astype(np.int32)
-            return pa.Array.from_buffers(pa.binary(), count, [None, pa.py_buffer(offsets), pa.py_buffer(text)])
+    end = int(records.ends[-1])
+    text = records.data.replace(b"\n", b"") if records.starts[0] == 0 else b""
+    line_ends = len(records.data) - len(text) - records.data.count(b"\n", end)
+    if line_ends == count - 1 == end - int((records.ends - records.starts).sum()):  # one between each two, no others
+        offsets = np.append(records.starts - np.arange(count), end - line_ends).astype(np.int32)
+        return pa.Array.from_buffers(pa.binary(), count, [None, pa.py_buffer(offsets), pa.py_buffer(text)])
     offsets = np.append(records.starts, end).astype(np.int32)
     texts = pa.Array.from_buffers(pa.string(), count, [None, pa.py_buffer(offsets), pa.py_buffer(records.data)])
     return pc.ascii_rtrim(texts, "\r\n").view(pa.binary())

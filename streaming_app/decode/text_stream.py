@@ -91,7 +91,7 @@ class TextStream:
         return text
 
     def _until_damage(self, unpack: zlib._Decompress, packed: bytes, size: int) -> bytes:
-        """zlib keeps what it had unpacked to itself when it fails, so go there once more, byte by byte."""
+        """Zlib keeps what it had unpacked to itself when it fails, so go there once more, byte by byte."""
         parts: list[bytes] = []
         for place in range(len(packed)):
             if size <= 0:

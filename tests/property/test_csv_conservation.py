@@ -97,7 +97,7 @@ def test_records_do_not_depend_on_where_blocks_end(text: bytes, block: int, long
 @given(texts)
 def test_cutting_by_counting_quotes_equals_cutting_one_by_one(text: bytes) -> None:
     class Slow(RecordSplitter):
-        def _fast(self, block: Any, position: int, cut: Any) -> tuple[int, bool]:
+        def _fast(self, block: Any, position: int, _: Any) -> tuple[int, bool]:
             return position, position < len(block.data)
 
     fast, _ = RecordSplitter(b",", 60).split(text, final=True)

@@ -104,9 +104,7 @@ def test_a_batch_that_failed_is_read_again_the_same_after_a_restart(spark, start
 def test_files_are_archived_only_once_spark_committed_their_batch(spark, start, tmp_path):
     put(tmp_path / "raw", "0.csv", range(50))
     seen_in_batch = []
-    query = start(
-        on_batch=lambda number: seen_in_batch.append((tmp_path / "raw/0.csv").exists()), after_commit="archive"
-    )
+    query = start(on_batch=lambda _: seen_in_batch.append((tmp_path / "raw/0.csv").exists()), after_commit="archive")
     query.processAllAvailable()
     for _ in range(100):
         if (tmp_path / "archive/0.csv").exists():

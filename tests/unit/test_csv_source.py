@@ -271,9 +271,35 @@ def test_a_planned_file_that_vanished_is_a_dead_letter_and_comes_back_as_new(pla
     assert place.run() == [["1"]]
 
 
+def test_a_file_written_again_after_it_was_planned_is_read_once_it_rests(place):
+    place.start(settle=0.2)
+    path = place.put("a.csv", "1")
+    epoch = place.latest()
+    begin = time.monotonic()
+    place.put("a.csv", "1", "2", modified=OLD + 1)
+    assert [row["order_id"] for row in place.batch(epoch)] == ["1", "2"]
+    assert time.monotonic() - begin > 0.2
+    place.at = epoch
+    place.finish()
+    assert place.run() == []
+    assert path.exists()
+
+
+def test_a_file_that_never_rests_holds_up_nothing_and_is_read_later(place, monkeypatch):
+    monkeypatch.setattr("streaming_app.sources.csv_files.reading._LONGEST_WAIT", 0)
+    place.put("a.csv", "1")
+    epoch = place.latest()
+    place.put("a.csv", "1", "2", modified=OLD + 1)
+    assert [row["decode_error"] for row in place.batch(epoch)] == ["still_changing"]
+    place.at = epoch
+    place.put("a.csv", "1", "2", "3", modified=OLD + 2)
+    place.finish()
+    assert place.run() == [["1", "2", "3"]]
+
+
 def test_a_name_that_is_no_unicode_is_a_dead_letter(place):
     place.put("a.csv", "1")
-    os.rename(place.root / "raw/a.csv", os.fsencode(place.root / "raw") + b"/caf\xe9.csv")
+    (place.root / "raw/a.csv").rename(place.root / "raw" / os.fsdecode(b"caf\xe9.csv"))
     assert place.run() == [["bad_file_name"]]
     place.finish()
     assert place.run() == []

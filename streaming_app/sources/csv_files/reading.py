@@ -51,9 +51,9 @@ class Reader:
         if recorded is not None:
             yield from self._again(epoch, file, recorded)
             return
-        info = None if file.problem else self._settled(file)
-        if info is None:
-            yield from self._reject(epoch, file, file.problem or "missing_file", {})
+        info = file.problem or self._settled(file)
+        if isinstance(info, str):
+            yield from self._reject(epoch, file, info, {})
         elif file.previous is None or not file.previous.content:
             yield from self._rows(epoch, file, info, file.key)
         else:
@@ -123,18 +123,22 @@ class Reader:
                 f" with {recorded.detail['size']} bytes, and upload the other one under another name"
             )
 
-    def _settled(self, file: PlannedFile) -> ObjectInfo | None:
-        """The file as it is. If it is not as planned, somebody writes it again: wait until it rests."""
+    def _settled(self, file: PlannedFile) -> ObjectInfo | str:
+        """The file as it is, or why there is none.
+
+        If it is not as planned, somebody writes it again: wait until it rests. A file that never does must not hold up
+        all others; it is given up with a dead letter, and read as a new one when it has changed once more and rests.
+        """
         info = self.source.info(file.key)
         deadline = time.monotonic() + _LONGEST_WAIT
-        while info is not None and info.etag != file.etag and self.options.settle_seconds:
+        rests = info is None or info.etag == file.etag or not self.options.settle_seconds
+        while info is not None and not rests:
+            if time.monotonic() > deadline:
+                return "still_changing"
             time.sleep(self.options.settle_seconds)
             before, info = info, self.source.info(file.key)
-            if info is not None and info.etag == before.etag:
-                break
-            if time.monotonic() > deadline:
-                raise SourceError(f"{self._place(file)} is being written again all the time; it is read once it rests")
-        return info
+            rests = info is None or info.etag == before.etag
+        return info or "missing_file"
 
     def _open(self, file: PlannedFile) -> BinaryIO:
         try:
