@@ -7,6 +7,7 @@ Exits with the command's own code, or 128 + the signal that ended it.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -22,7 +23,8 @@ def run(command: Sequence[str]) -> int:
 
 
 def _stop_at_end_of_input(child: subprocess.Popen[bytes]) -> None:
-    sys.stdin.buffer.read()
+    while os.read(sys.stdin.fileno(), 1024):  # unbuffered: a buffer's lock would be held when the interpreter ends
+        pass
     child.terminate()
 
 

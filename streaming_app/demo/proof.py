@@ -74,8 +74,8 @@ def _count(lake: Path, table: str) -> dict[str, int]:
 def _define(connection: duckdb.DuckDBPyConnection, lake: Path, table: str) -> bool:
     """Make the table known as a view over its visible files; False when there are none."""
     folder = lake.absolute() / table
-    if not any(folder.glob("input_source=*/*/*.parquet")):
+    if not any(folder.glob("input_source=*/*=*/*.parquet")):
         return False
-    files = f"{glob.escape(str(folder))}/input_source=*/*/*.parquet"
+    files = f"{glob.escape(str(folder))}/input_source=*/*=*/*.parquet"
     connection.read_parquet(files, hive_partitioning=True).create_view(table)
     return True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import json
 import os
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +18,7 @@ from streaming_app.demo.plan import Plan, children_environment, shell, shown
 from streaming_app.demo.proof import QUERY, Comparison, Revenue, answer, compare
 from streaming_app.demo.state import printable
 from streaming_app.errors import AuditDifference
+from streaming_app.schema import DEAD_LETTER
 
 _AUDIT_TIMEOUT = 300.0  # seconds
 
@@ -51,11 +54,9 @@ def next_commands(plan: Plan) -> Iterator[tuple[str, str]]:
     """Three command lines with what each is for."""
     python = plan.command("streaming_app", "demo", [])[0]
     lake = shown(plan.lake)
-    sql = f"SELECT stage, reasons, raw FROM '{lake}/dead_letter/*/*/*.parquet' LIMIT 20"  # noqa: S608 - printed for people
-    yield (
-        "the rejected rows, whole and with their reasons",
-        shell([python, "-c", f'import duckdb; duckdb.sql("{sql}").show()']),
-    )
+    files = json.dumps(f"{glob.escape(lake)}/{DEAD_LETTER}/*/*=*/*.parquet", ensure_ascii=False)
+    look = f'import duckdb; duckdb.read_parquet({files}).project("stage, reasons, raw").limit(20).show()'
+    yield "rejected rows, whole and with their reasons", shell([python, "-c", look])
     settings = [plan.settings("")[0], "sources.kinesis.enabled=false"]
     yield (
         f"the service on this lake: copy CSV files into {shown(plan.uploads)} and they are read; Ctrl-C ends it",

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.constrain import Constrain
 from rich.padding import Padding
+from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
@@ -20,7 +22,19 @@ from streaming_app.demo.watch import NewFile
 from streaming_app.schema import CLEAN
 
 _WIDEST: Final = 120
-_TALL_ROWS: Final = 16  # lines that everything but reasons and files takes
+_OTHER_LINES: Final = 16  # lines that everything but reasons and files takes, a warning too
+_MOST_ROWS: Final = 16
+# Columns of the sources' table with their least widths; with the source's name they are as wide as the smallest terminal.
+_COLUMNS: Final = {
+    "sent": 8,
+    "in lake": 9,
+    "clean": 8,
+    "dead": 8,
+    "rows/s": 9,
+    "waiting": 14,
+    "queryable in": 14,
+}
+_NARROWEST: Final = 78
 _SPINNER: Final = "⠋⠙⠸⠴⠦⠇"
 _BARS: Final = "▁▂▃▄▅▆▇█"
 _GOOD, _BAD, _QUIET, _HEAD = "green", "red", "dim", "bold"
@@ -33,13 +47,13 @@ class View:
     state: State
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        width = min(_WIDEST, options.max_width) - 2
+        width = min(_WIDEST, options.max_width) - 2  # a blank on each side
         height = options.height or console.size.height
         body = self._flowing(width, height) if self.state.flowing else _steps(self.state.steps)
-        yield Padding(Group(_header(self.state), Text(), body), (0, 1), expand=False)
+        yield Constrain(Padding(Group(_header(self.state), Rule(style=_QUIET), body), (0, 1)), width + 2)
 
     def _flowing(self, width: int, height: int) -> RenderableType:
-        rows = max(1, height - _TALL_ROWS)
+        rows = min(_MOST_ROWS, max(1, height - _OTHER_LINES))
         return Group(
             _sources(self.state, width),
             Text(),
@@ -80,10 +94,11 @@ def _steps(steps: Sequence[Step]) -> RenderableType:
 
 
 def _sources(state: State, width: int) -> RenderableType:
-    table = Table(box=None, width=width, padding=(0, 1, 0, 0), pad_edge=False, header_style=_QUIET)
-    table.add_column("rows", ratio=3, no_wrap=True)
-    for name in ("sent", "in the lake", "clean", "dead", "rows/s", "waiting", "queryable in"):
-        table.add_column(name, justify="right", ratio=2, no_wrap=True)
+    table = Table(box=None, padding=0, pad_edge=False, header_style=_QUIET)
+    table.add_column("source", no_wrap=True, width=8)
+    spare = max(0, width - _NARROWEST) // len(_COLUMNS)
+    for name, least in _COLUMNS.items():
+        table.add_column(name, justify="right", width=least + spare, no_wrap=True)
     for line in (*state.sources, state.both()):
         table.add_row(*_cells(line), style=_HEAD if line.name == "both" else "")
     return table
@@ -125,7 +140,7 @@ def sparkline(values: Sequence[int]) -> str:
 
 def _lower(state: State, width: int, rows: int) -> RenderableType:
     grid = Table.grid(padding=(0, 3, 0, 0))
-    left = max(30, min(44, width // 3))
+    left = max(35, width // 3)
     grid.add_column(width=left)
     grid.add_column(width=width - left - 3)
     grid.add_row(_reasons(state, left, rows), _files(state.files[:rows], width - left - 3))
@@ -149,9 +164,9 @@ def _reasons(state: State, width: int, rows: int) -> RenderableType:
 
 def _files(files: Sequence[NewFile], width: int) -> RenderableType:
     table = Table(box=None, width=width, padding=(0, 1, 0, 0), pad_edge=False, header_style=_QUIET)
-    table.add_column("newest files", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    table.add_column("", ratio=1, no_wrap=True, overflow="ellipsis")
+    table.add_column("at", no_wrap=True)
+    table.add_column("table", no_wrap=True)
+    table.add_column("newest files", ratio=1, no_wrap=True, overflow="ellipsis")
     table.add_column("rows", justify="right", no_wrap=True)
     for file in files:
         table.add_row(
