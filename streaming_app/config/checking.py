@@ -49,7 +49,7 @@ def check(
         if item["type"] == CONTRADICTIONS:
             continue
         key = dotted(item["loc"])
-        if not _touches(key, known_bad):
+        if not _touches(key, known_bad) and not _follows(item["loc"], found):
             result.faults.append((key, _message(model, item)))
         bad |= {key, suggestion(model, item["loc"])} if item["type"] == "extra_forbidden" else {key}
         _prune(remaining, item["loc"], (stand_ins or {}).get(key))
@@ -70,6 +70,11 @@ def _contradictions(model: type[BaseModel], document: Mapping[str, Any], bad: se
             if not any(_touches(key, bad) for key in contradiction.keys)
         ]
     return []
+
+
+def _follows(location: Location, found: Sequence[Any]) -> bool:
+    """Whether a fault further down is the cause: a list whose only item is faulty counts as empty to pydantic."""
+    return any(len(item["loc"]) > len(location) and item["loc"][: len(location)] == location for item in found)
 
 
 def _found(context: Mapping[str, Any]) -> tuple[Contradiction, ...]:

@@ -94,8 +94,10 @@ def _places(config: Config) -> dict[str, str]:
 def _folders_overlap(config: Config) -> Findings:
     """One folder inside another would be read, moved or cleaned up as a part of it."""
     places = {key: _place(uri) for key, uri in _places(config).items()}
+    reported: set[str] = set()
     for (other, outer), (key, inner) in combinations(places.items(), 2):
-        if inner.startswith(outer) or outer.startswith(inner):
+        if (inner.startswith(outer) or outer.startswith(inner)) and key not in reported:
+            reported.add(key)
             relation = (
                 "is the same folder as" if inner == outer else "is below" if inner.startswith(outer) else "contains"
             )

@@ -82,8 +82,8 @@ def parse_document(data: bytes, name: str) -> Any:
 
 
 def _parse_yaml(text: str, name: str) -> Any:
-    loader = _Loader(text)
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
         if node is None:
             return None
@@ -95,8 +95,6 @@ def _parse_yaml(text: str, name: str) -> Any:
         raise Refused([Problem(name, "", _yaml_message(error))]) from None
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         raise Refused([Problem(name, "", f"is no YAML: {_first_line(error)}")]) from None
-    finally:
-        loader.dispose()
 
 
 def _first_line(error: Exception) -> str:

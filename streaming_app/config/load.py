@@ -38,11 +38,11 @@ class Loaded:
     `secrets` are the values that must never be shown: those of secret-like keys and variables.
     """
 
-    config: Config
+    config: Config = field(repr=False)
     dataset: Dataset
     dataset_file: str
     suite_file: str
-    suite_document: Any
+    suite_document: Any = field(repr=False)
     path: str
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
 

@@ -77,7 +77,7 @@ def mask(value: Any, secrets: Iterable[str] = (), key: str = "") -> Any:
         return {name: mask(child, secrets, name) for name, child in value.items()}
     if isinstance(value, list):
         return [mask(child, secrets, key) for child in value]
-    if is_secret_name(key) and value not in ("", None, True, False):
+    if is_secret_name(key) and value != "" and value is not None and not isinstance(value, bool):
         return MASK
     return mask_text(value, secrets) if isinstance(value, str) else value
 

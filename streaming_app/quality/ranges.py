@@ -8,7 +8,8 @@ from streaming_app.quality.arguments import Arguments
 from streaming_app.quality.expectation import RowLevel
 from streaming_app.quality.sql import Literal, all_of, fails_unless, identifier
 
-_ORDERED: Final = frozenset({"int", "bigint", "double", "decimal", "string", "date", "timestamp"})
+# Great Expectations takes numbers, dates and times as bounds and refuses a suite with any other text.
+_ORDERED: Final = frozenset({"int", "bigint", "double", "decimal", "date", "timestamp"})
 
 
 def _within(arguments: Arguments, what: str, low: Literal | None, high: Literal | None) -> str:
@@ -33,7 +34,7 @@ def _bounds_given(arguments: Arguments) -> tuple[Any, Any]:
 
 def _between(arguments: Arguments) -> str:
     column = arguments.column()
-    arguments.of_type(column, "column", _ORDERED, "only numbers, texts, dates and times can be between")
+    arguments.of_type(column, "column", _ORDERED, "Great Expectations puts bounds to numbers, dates and times only")
     low, high = _bounds_given(arguments)
     return _within(
         arguments,
