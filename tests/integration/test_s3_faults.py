@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import uuid
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from streaming_app.errors import ConfigError, SinkError
-from streaming_app.storage import Published, StorageOptions, open_storage
+from streaming_app.storage import Published, StorageOptions, open_storage, s3_client
 from tests.moto_server import CREDENTIALS, moto_server
 
 ROOT = Path(__file__).parents[2]
@@ -208,6 +209,18 @@ def test_writes_are_encrypted_and_paid_for_as_configured(aws):
     for key in (file.key, "a", "b"):
         found = s3.head_object(Bucket="lake", Key=f"kms/{key}")
         assert (found["ServerSideEncryption"], found["SSEKMSKeyId"]) == ("aws:kms", "alias/lake")
+
+
+def test_a_forked_child_makes_a_client_of_its_own_whatever_the_parents_threads_were_doing(aws):
+    options = StorageOptions(endpoint_url=aws.url, path_style=True)
+    parents = s3_client.client(options)
+    with s3_client._lock:  # as if another thread were making a client just now
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)
+            os._exit(0 if s3_client.client(options) is not parents else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert s3_client.client(options) is parents
 
 
 def test_a_folder_that_the_console_marked_is_no_file(aws, storage):
