@@ -19,9 +19,10 @@ from streaming_app.errors import SourceError
 
 _TICK: Final = 0.25  # seconds
 _START_TIMEOUT: Final = 180.0  # Spark takes about ten seconds; much longer means that something hangs
-_LAST_ROWS_TIMEOUT: Final = 60.0
+_LAST_ROWS_TIMEOUT: Final = 120.0
 _STOP_TIMEOUT: Final = 90.0
 _FILES_AFTER: Final = 8.0  # the sample files come so many seconds after the first order, or at a quarter of a short run
+_WARMING_UP: Final = "orders are sent; Spark warms up with the first micro-batch"
 
 
 class ServiceEnded(Exception):
@@ -38,8 +39,7 @@ class Course:
     def __init__(self, plan: Plan, stop: threading.Event, display: Display, picture: Path | None = None) -> None:
         self._plan, self._stop, self._display, self._picture = plan, stop, display, picture
         self._phase = "starting"
-        self._steps: list[Step] = []
-        self._step_began = 0.0
+        self._steps: list[tuple[str, float, float | None]] = []  # what, when it began and ended
         self._kinesis: EmbeddedKinesis | None = None
         self._service: ServiceProcess | None = None
         self._feed: Feed | None = None
@@ -64,14 +64,12 @@ class Course:
 
     def _start(self, kinesis: EmbeddedKinesis) -> None:
         """Spark starts while the embedded Kinesis does."""
-        self._begin(f"starting an embedded Kinesis on {self.endpoint_url}")
+        self._begin(f"an embedded Kinesis, stream {STREAM} with {SHARDS} shards")
         kinesis.create_stream()
-        self._done(f"embedded Kinesis on {self.endpoint_url}, stream {STREAM} with {SHARDS} shards")
-        self._begin(f"starting the service (python -m streaming_app run) in {shown(self._plan.lake)}")
+        self._begin(f"Spark and the service, log in {shown(self._plan.log)}")
         self._until(lambda: self.log.ready, _START_TIMEOUT)
         if self.log.ready:
-            self._done("Spark and the service are running")
-            self._begin("starting the two streaming queries, one for each source")
+            self._begin("the two streaming queries, one for each source")
 
     def expected(self) -> dict[str, Expected]:
         """What was sent, by source."""
@@ -90,8 +88,8 @@ class Course:
             raise ServiceEnded(code)
 
     def _send(self, feed: Feed) -> None:
-        self._done("both queries are running")
-        self._phase = "orders are on their way"
+        self._end_step()
+        self._phase = _WARMING_UP
         self._feed_began = time.monotonic()
         feed.start()
         self._until(lambda: False, min(_FILES_AFTER, self._plan.seconds / 4))
@@ -124,7 +122,7 @@ class Course:
         self.log.look()
         for batch in self._watch.poll():
             self._figures.add(batch)
-            if self._phase == "orders are on their way":
+            if self._phase == _WARMING_UP:
                 self._phase = "orders are arriving"
         self._display.update(self._state())
 
@@ -138,13 +136,18 @@ class Course:
             raise SourceError("the embedded Kinesis ended; start the demo again")
 
     def _begin(self, text: str) -> None:
-        self._steps.append(Step(text))
-        self._step_began = time.monotonic()
+        """The step before is done, this one begins."""
+        self._end_step()
+        self._steps.append((text, time.monotonic(), None))
         self._display.update(self._state())
 
-    def _done(self, text: str) -> None:
-        self._steps[-1] = Step(text, time.monotonic() - self._step_began)
-        self._display.update(self._state())
+    def _end_step(self) -> None:
+        if self._steps:
+            text, began, _ = self._steps[-1]
+            self._steps[-1] = (text, began, time.monotonic())
+
+    def _step(self, text: str, began: float, ended: float | None) -> Step:
+        return Step(text, (ended or time.monotonic()) - began, done=ended is not None)
 
     def _elapsed(self) -> float:
         return 0.0 if self._feed_began is None else time.monotonic() - self._feed_began
@@ -155,7 +158,7 @@ class Course:
             phase=self._phase,
             elapsed=self._elapsed(),
             total=self._plan.seconds,
-            steps=tuple(self._steps),
+            steps=tuple(self._step(*step) for step in self._steps),
             sources=() if self._feed_began is None else tuple(map(self._line, SOURCES)),
             reasons=tuple(figures.reasons.most_common()),
             files=tuple(figures.files),

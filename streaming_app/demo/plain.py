@@ -23,7 +23,7 @@ class PlainLines:
     def update(self, state: State, now: float) -> None:
         """Print what is new; `now` is a monotonic clock."""
         for step in state.steps:
-            self._once(step.text if step.seconds is None else f"{step.text}: {seconds_text(step.seconds)}")
+            self._once(f"{step.text}: {seconds_text(step.seconds)}" if step.done else f"{step.text} ...")
         if state.warning:
             self._once(f"warning from the service: {state.warning}")
         if not state.flowing:

@@ -108,6 +108,9 @@ def _comparison_table(compared: Sequence[Comparison]) -> Table:
 def _verdict(audited: int, compared: Sequence[Comparison]) -> Text:
     if audited:
         return Text(f"The audit did not pass (exit code {audited}).", "bold red")
+    missing = sum(one.expected.rows - one.found.rows for one in compared)
+    if missing > 0:
+        return Text(f"{missing:,} rows had not arrived when the service stopped; try a lower --rate.", "bold red")
     if not all(one.agrees for one in compared):
         return Text("What arrived is not what was sent.", "bold red")
     rows = sum(one.expected.rows for one in compared)

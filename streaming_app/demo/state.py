@@ -28,10 +28,11 @@ class SourceLine:
 
 @dataclass(frozen=True)
 class Step:
-    """One thing that has to happen before orders flow: what, and the seconds it took, None while it lasts."""
+    """One thing that has to happen before orders flow, and the seconds it has taken so far or, once done, altogether."""
 
     text: str
-    seconds: float | None = None
+    seconds: float
+    done: bool = False
 
 
 @dataclass(frozen=True)

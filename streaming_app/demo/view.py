@@ -49,7 +49,7 @@ class View:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width = min(_WIDEST, options.max_width) - 2  # a blank on each side
         height = options.height or console.size.height
-        body = self._flowing(width, height) if self.state.flowing else _steps(self.state.steps)
+        body = self._flowing(width, height) if self.state.flowing else _steps(self.state.steps, width)
         yield Constrain(Padding(Group(_header(self.state), Rule(style=_QUIET), body), (0, 1)), width + 2)
 
     def _flowing(self, width: int, height: int) -> RenderableType:
@@ -75,21 +75,25 @@ def seconds_text(value: float | None) -> str:
 
 
 def _header(state: State) -> RenderableType:
-    grid = Table.grid(expand=False, padding=0)
-    title = Text.assemble(("qsr-ingest demo", _HEAD), ("  Kinesis + CSV -> checked -> Parquet, exactly once", _QUIET))
-    time_left = f"{clock(min(state.elapsed, state.total))} of {clock(state.total)}, " if state.flowing else ""
-    status = Text.assemble((printable(state.phase), "cyan"), (f"  {time_left}Ctrl-C ends it in order", _QUIET))
-    grid.add_row(title)
-    grid.add_row(status)
+    grid = Table.grid(expand=True)
+    grid.add_column(no_wrap=True, overflow="ellipsis")
+    grid.add_column(justify="right", no_wrap=True)
+    title = Text.assemble(("qsr-ingest demo", _HEAD), ("  Kinesis + CSV -> checked -> Parquet", _QUIET))
+    time_left = f"{clock(min(state.elapsed, state.total))} of {clock(state.total)}" if state.flowing else ""
+    grid.add_row(title, Text(time_left))
+    grid.add_row(Text(printable(state.phase), "cyan"), Text("Ctrl-C stops gracefully", _QUIET))
     return grid
 
 
-def _steps(steps: Sequence[Step]) -> RenderableType:
+def _steps(steps: Sequence[Step], width: int) -> RenderableType:
     grid = Table.grid(padding=(0, 1))
+    grid.add_column()
+    grid.add_column(no_wrap=True, overflow="ellipsis", max_width=width - 12)
+    grid.add_column(justify="right", min_width=7, no_wrap=True)
     for step in steps:
-        done = step.seconds is not None
-        mark = Text("✓", _GOOD) if done else Text(_SPINNER[int(time.monotonic() * 4) % len(_SPINNER)], "cyan")
-        grid.add_row(mark, Text(printable(step.text)), Text(seconds_text(step.seconds) if done else "", _QUIET))
+        turning = _SPINNER[int(time.monotonic() * 4) % len(_SPINNER)]
+        mark = Text("✓", _GOOD) if step.done else Text(turning, "cyan")
+        grid.add_row(mark, Text(printable(step.text)), Text(seconds_text(step.seconds), _QUIET))
     return grid
 
 

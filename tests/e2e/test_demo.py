@@ -83,7 +83,7 @@ def test_ctrl_c_ends_everything_in_order_and_still_proves_it(tmp_path):
 def test_a_service_that_dies_is_reported_with_the_end_of_its_log(tmp_path):
     lake = tmp_path / "lake"
     child = start(lake, "--seconds", "600")
-    wait_for(child, "starting the service")
+    wait_for(child, "Spark and the service")
     log = lake / "service.log"
     deadline = time.monotonic() + 120
     while b"incubator" not in log.read_bytes() and time.monotonic() < deadline:  # the first words of its Java

@@ -95,7 +95,7 @@ def test_hostile_text_is_shown_as_it_stands_and_obeyed_by_nobody():
     text = drawn(hostile, 160, 40)
     assert text.count("[bold red]gotcha") == 4
     assert "[red]csv" in text
-    steps = state(sources=(), steps=(Step(HOSTILE),))
+    steps = state(sources=(), steps=(Step(HOSTILE, 1.0),))
     for output in (text, drawn(steps, 160, 40), "\n".join(plain(hostile, steps))):
         assert "[bold red]gotcha[/bold red]" in output
         assert not set(output) & {"\x1b", "\x07", "\u202e"}
@@ -110,10 +110,10 @@ def test_colours_are_the_terminals_own_so_that_light_and_dark_ones_can_read_them
 
 
 def test_before_orders_flow_the_screen_tells_what_is_being_started():
-    steps = (Step("embedded Kinesis", 2.04), Step("starting Spark"))
+    steps = (Step("embedded Kinesis", 2.04, done=True), Step("Spark", 7.0))
     lines = drawn(state(sources=(), steps=steps)).splitlines()
-    assert "✓ embedded Kinesis 2.0 s" in lines[3]
-    assert "starting Spark" in lines[4]
+    assert lines[3].split() == ["✓", "embedded", "Kinesis", "2.0", "s"]
+    assert lines[4].split()[1:] == ["Spark", "7.0", "s"]
     assert "✓" not in lines[4]
 
 
@@ -124,11 +124,12 @@ def test_a_sparkline_keeps_its_shape_beside_one_big_file():
 
 
 def test_lines_tell_each_step_once_and_progress_every_two_seconds():
-    starting = state(sources=(), steps=(Step("starting Spark"),))
+    starting = state(sources=(), steps=(Step("Spark", 1.0),))
+    started = state(sources=(), steps=(Step("Spark", 2.0, done=True),))
     counts = [state(sources=(SourceLine("kinesis", n, n),)) for n in range(1, 6)]
-    lines = plain(starting, starting, *counts, seconds=0.5)
-    assert lines[:2] == ["starting Spark", "orders are arriving"]
-    assert [line.split()[2] for line in lines[2:]] == ["1", "5"]
+    lines = plain(starting, starting, started, *counts, seconds=0.5)
+    assert lines[:3] == ["Spark ...", "Spark: 2.0 s", "orders are arriving"]
+    assert [line.split()[2] for line in lines[3:]] == ["1", "5"]
 
 
 def test_lines_become_rare_while_nothing_changes():
