@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from streaming_app.schema import Dataset
+from tests.moto_server import CREDENTIALS
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -45,6 +46,7 @@ def spark(tmp_path_factory):
 
     scratch = tmp_path_factory.mktemp("spark")
     os.environ["PYSPARK_PYTHON"] = sys.executable
+    os.environ.update(CREDENTIALS)  # Spark's workers inherit them; no test reaches the real AWS
     config = Config.model_validate(
         {
             "dataset": "-",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from streaming_app.errors import DataLossError, SourceError
@@ -129,7 +129,7 @@ class ShardRead:
             "last_arrival_ms": None if tally.last_arrival is None else round(tally.last_arrival * 1000),
             "at_tip": tally.at_tip,
             "closed": tally.closed,
-            "children": [{"id": child.shard, "parents": child.parents} for child in tally.children],
+            "children": [{"id": child.shard, "parents": child.parents or [self.shard]} for child in tally.children],
             "millis_behind": tally.millis_behind,
             "read_at_ms": round(self.feed.last_call * 1000),
             "calls": calls.made,
@@ -187,8 +187,3 @@ def end_of(read: UnitRead) -> ShardEnd:
         at_tip=detail["at_tip"],
         children={child["id"]: tuple(child["parents"]) for child in detail["children"]},
     )
-
-
-def with_children_of(end: ShardEnd, shard: str) -> ShardEnd:
-    """Children whose parents the answer did not name are this shard's."""
-    return replace(end, children={child: parents or (shard,) for child, parents in end.children.items()})
