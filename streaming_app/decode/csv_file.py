@@ -86,7 +86,7 @@ class CsvFile:
         fault, line = first.faults.get(0), first.text(0)
         if fault is Fault.BROKEN_GZIP:
             return fault
-        if fault is Fault.RECORD_TOO_LONG or not is_text(line):
+        if fault is Fault.RECORD_TOO_LONG or not is_text(line, self._delimiter):
             return Fault.NOT_TEXT
         header = parse_header(line, self._delimiter, self._dataset)
         if not header.recognized and b"\0" in first.data:

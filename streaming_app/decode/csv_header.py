@@ -38,10 +38,10 @@ def _unquoted(field: bytes) -> bytes:
     return field[1:-1].replace(b'""', b'"') if len(field) > 1 and field[:1] == b'"' == field[-1:] else field
 
 
-def is_text(record: bytes) -> bool:
-    """Whether a header can be text at all: UTF-8 without control characters."""
+def is_text(record: bytes, delimiter: bytes) -> bool:
+    """Whether a header can be text at all: UTF-8 without control characters, but the delimiter may be one."""
     try:
-        return not _CONTROL.search(record.decode())
+        return not _CONTROL.search(record.replace(delimiter, b"").decode())
     except UnicodeDecodeError:
         return False
 

@@ -128,6 +128,7 @@ class RecordSplitter:
         self._sound_fields = re.compile(rb"(?:%b%b)*+" % (field, mark))
         self._quoted = re.compile(rb'"(?:[^"]++|"")*+')
         self._line = re.compile(rb"[^\r\n]*+")
+        self._line_ends = re.compile(rb"[\r\n]*+")
         self._in_long_line = False
 
     def split(self, data: bytes, final: bool) -> tuple[Records, int]:
@@ -135,11 +136,15 @@ class RecordSplitter:
         block = self._scan(data, final)
         cut = _Cut([], [], {})
         position = self._long_line(block, cut, 0) if self._in_long_line else 0
+        singly = _EXACT_RECORDS
         while not self._in_long_line:
+            before = cut.count
             position, trouble = self._fast(block, position, cut)
             if not trouble:
                 break
-            position, more = self._exact(block, position, cut)
+            if cut.count - before < singly:  # trouble everywhere: looking for a way out must not become the work
+                singly *= 2
+            position, more = self._exact(block, position, cut, singly)
             if not more:
                 break
         return cut.records(data), position
@@ -196,35 +201,27 @@ class RecordSplitter:
         found: npt.NDArray[np.bool_] = (values == self._delimiter) | (values == _LF) | (values == _CR)
         return found
 
-    def _exact(self, block: _Block, position: int, cut: _Cut) -> tuple[int, bool]:
-        """Cut a thousand records one by one; False says that the next one needs more data."""
+    def _exact(self, block: _Block, position: int, cut: _Cut, count: int) -> tuple[int, bool]:
+        """Cut `count` records one by one; False says that the next one needs more data."""
         found: list[tuple[int, int]] = []
-        base = cut.count
-        more = True
-        while len(found) < _EXACT_RECORDS:
-            while position < len(block.data) and block.data[position] in b"\r\n":
-                position += 1
-            if position >= len(block.data):
-                more = False
-                break
+        fault: Fault | None = None
+        while len(found) < count and fault is not Fault.RECORD_TOO_LONG:
+            position = self._after_line_ends(block.data, position)
             end, fault = self._one(block, position)
             if end is None:
-                more = False
                 break
             if fault:
-                cut.faults[base + len(found)] = fault
+                cut.faults[cut.count + len(found)] = fault
             found.append((position, end))
             position = end
-            if fault is Fault.RECORD_TOO_LONG:
-                self._append(cut, found)
-                found, base = [], cut.count
-                position = self._long_line(block, cut, position)
-                base = cut.count
-                if self._in_long_line:
-                    more = False
-                    break
         self._append(cut, found)
-        return position, more and position < len(block.data)
+        if fault is Fault.RECORD_TOO_LONG:
+            position = self._long_line(block, cut, position)
+        return position, end is not None
+
+    def _after_line_ends(self, data: bytes, position: int) -> int:
+        match = self._line_ends.match(data, position)
+        return match.end() if match else position
 
     @staticmethod
     def _append(cut: _Cut, found: list[tuple[int, int]]) -> None:
@@ -233,7 +230,9 @@ class RecordSplitter:
             cut.add(array[:, 0], array[:, 1])
 
     def _one(self, block: _Block, position: int) -> tuple[int | None, Fault | None]:
-        """End and fault of the record at `position`; the end is None when more data could change the answer."""
+        """End and fault of the record at `position`; the end is None when there is none, or only with more data."""
+        if position >= len(block.data):
+            return None, None
         limit = min(len(block.data), position + self._max + 1)
         seen_enough = block.final or len(block.data) - position > self._max
         match = self._record.match(block.data, position, limit)

@@ -38,8 +38,8 @@ def options(aws, orders, monkeypatch):
 def errors_and_positions(options, epochs, start, end):
     reader = Reader.of(options)
     files = [file for partition in epochs.partitions(start, end) for file in partition.files]
-    batches = [batch for file in files for batch in reader.read(end, file)]
-    return [(row["decode_error"], row["source_position"]) for batch in batches for row in batch.to_pylist()]
+    rows = [row for batch in reader.read_all(end, files) for row in batch.to_pylist()]
+    return [(row["decode_error"], row["source_position"]) for row in rows]
 
 
 def test_objects_are_read_once_archived_and_reported_when_they_come_back_changed(options):

@@ -95,6 +95,9 @@ def test_records_do_not_depend_on_where_blocks_end(text: bytes, block: int, long
 
 @unhurried
 @given(texts)
+@example(b'a"a\na"a\n')
+@example(b'x\n"a"x\n"b"y\n')
+@example(b'"a\n"",b"\nc"\n')
 def test_cutting_by_counting_quotes_equals_cutting_one_by_one(text: bytes) -> None:
     class Slow(RecordSplitter):
         def _fast(self, block: Any, position: int, _: Any) -> tuple[int, bool]:

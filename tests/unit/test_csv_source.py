@@ -74,7 +74,7 @@ class Place:
 
     def read(self, epoch: int, *files: PlannedFile) -> list[dict[str, Any]]:
         reader = Reader.of(self.options)
-        return [row for file in files for batch in reader.read(epoch, file) for row in batch.to_pylist()]
+        return [row for batch in reader.read_all(epoch, files) for row in batch.to_pylist()]
 
     def finish(self) -> None:
         """Wait until what is committed is finished."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, BinaryIO, Final
@@ -45,12 +45,16 @@ class Reader:
         source = open_storage(options.path, options.storage)
         return cls(options, source, ReadLog(open_storage(options.read_log_path, options.storage)))
 
-    def read(self, epoch: int, file: PlannedFile) -> Iterator[pa.RecordBatch]:
-        """The rows of one file of an epoch; recorded when this ends. Raises DataLossError and SourceError."""
-        recorded = self.read_log.unit(epoch, file.key)
-        if recorded is not None:
-            yield from self._again(epoch, file, recorded)
-            return
+    def read_all(self, epoch: int, files: Iterable[PlannedFile]) -> Iterator[pa.RecordBatch]:
+        """The rows of some files of an epoch; each is recorded when its rows end. Raises DataLossError and SourceError."""
+        recorded = self.read_log.units(epoch)
+        for file in files:
+            if file.key in recorded:
+                yield from self._again(epoch, file, recorded[file.key])
+            else:
+                yield from self._read(epoch, file)
+
+    def _read(self, epoch: int, file: PlannedFile) -> Iterator[pa.RecordBatch]:
         info = file.problem or self._settled(file)
         if isinstance(info, str):
             yield from self._reject(epoch, file, info, {})

@@ -69,8 +69,7 @@ class CsvStreamReader(DataSourceStreamReader):
     def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
         if not isinstance(partition, EpochPartition):
             raise SourceError(f"{partition!r} is no partition of this source")
-        reader = Reader.of(self._options)
-        return (batch for file in partition.files for batch in reader.read(partition.epoch, file))
+        return Reader.of(self._options).read_all(partition.epoch, partition.files)
 
     def _epochs(self) -> Epochs:
         if self._driver is None:
