@@ -38,8 +38,10 @@ def rows(rig: Rig, table: str) -> list[dict]:
     for file in sorted(Path(rig.lake, table).rglob("*.parquet")):
         partitions = dict(part.split("=", 1) for part in file.relative_to(rig.lake).parts if "=" in part)
         partitions.pop("dead_date", None)
-        for row in pq.ParquetFile(file).read().to_pylist():
-            found.append({name: value for name, value in (row | partitions).items() if name not in LEFT_OUT})
+        content = pq.ParquetFile(file).read().to_pylist()
+        found += [
+            {name: value for name, value in (row | partitions).items() if name not in LEFT_OUT} for row in content
+        ]
     found.sort(key=lambda row: row["source_position"])
     return json.loads(json.dumps(found, default=str))
 
