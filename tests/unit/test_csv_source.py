@@ -6,6 +6,7 @@ import json
 import os
 import time
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ import pytest
 
 from streaming_app.config.models import CsvConfig
 from streaming_app.errors import ConfigError, DataLossError
-from streaming_app.journal.read_log import ReadLog
+from streaming_app.journal.read_log import ReadLog, UnitRead
 from streaming_app.sources.csv_files import CsvOptions, csv_options, parse_options
 from streaming_app.sources.csv_files.epochs import Epochs, pack
 from streaming_app.sources.csv_files.files import PlannedFile
 from streaming_app.sources.csv_files.reading import Reader
-from streaming_app.storage import StorageOptions, open_storage
+from streaming_app.sources.csv_files.seen import SeenFiles
+from streaming_app.storage import ObjectInfo, StorageOptions, open_storage
 
 HEADER = "order_id,store_id,city,amount,order_ts\n"
 OLD = 1_000_000_000
@@ -196,6 +198,23 @@ def test_what_was_seen_survives_restarts_and_snapshots(place, monkeypatch):
     assert place.run() == []
     place.put("5.csv", "other")
     assert place.run() == [["changed_file"]]
+
+
+def test_a_snapshot_keeps_the_latest_version_of_a_path(tmp_path):
+    storage = open_storage(str(tmp_path))
+    listed = [ObjectInfo(name, 5, datetime(2026, 3, 1, tzinfo=UTC), "second") for name in ("a", "b", "c")]
+    seen = SeenFiles()
+    for epoch, etag in enumerate(["first", "second"], start=1):
+        units = [UnitRead(name, 1, 5, {"etag": etag, "size": 5, "modified": 1, "sha256": "ab" * 32}) for name in "ab"]
+        seen.read(epoch, units)
+        seen.save(storage, epoch)
+    again = SeenFiles()
+    assert again.restore(storage) == 2
+    for known in (seen, again):
+        assert len(known) == 2
+        assert [(item.key, version) for item, version in known.news(listed)] == [("c", None)]
+    ((_, version),) = again.news([replace(listed[0], etag="third")])
+    assert (version.epoch, version.size) == (2, 5)
 
 
 def test_a_snapshot_that_cannot_be_read_is_made_up_for(place, monkeypatch):
