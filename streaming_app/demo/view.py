@@ -35,6 +35,7 @@ _COLUMNS: Final = {
     "queryable in": 14,
 }
 _NARROWEST: Final = 78
+_WITH_SIZES: Final = 52  # columns for the newest files from which on their sizes have room
 _SPINNER: Final = "⠋⠙⠸⠴⠦⠇"
 _BARS: Final = "▁▂▃▄▅▆▇█"
 _GOOD, _BAD, _QUIET, _HEAD = "green", "red", "dim", "bold"
@@ -100,9 +101,10 @@ def _steps(steps: Sequence[Step], width: int) -> RenderableType:
 def _sources(state: State, width: int) -> RenderableType:
     table = Table(box=None, padding=0, pad_edge=False, header_style=_QUIET)
     table.add_column("source", no_wrap=True, width=8)
-    spare = max(0, width - _NARROWEST) // len(_COLUMNS)
-    for name, least in _COLUMNS.items():
-        table.add_column(name, justify="right", width=least + spare, no_wrap=True)
+    spare, left_over = divmod(max(0, width - _NARROWEST), len(_COLUMNS))
+    for place, (name, least) in enumerate(_COLUMNS.items(), 1):
+        wider = spare + (left_over if place == len(_COLUMNS) else 0)
+        table.add_column(name, justify="right", width=least + wider, no_wrap=True)
     for line in (*state.sources, state.both()):
         table.add_row(*_cells(line), style=_HEAD if line.name == "both" else "")
     return table
@@ -159,7 +161,7 @@ def _reasons(state: State, width: int, rows: int) -> RenderableType:
     table.add_column("", width=8, no_wrap=True)
     table.add_column("rows", justify="right", no_wrap=True)
     for reason, count in shown:
-        table.add_row(Text(printable(reason)), Text("█" * max(1, 8 * count // top), _BAD), Text(f"{count:,}"))
+        table.add_row(Text(printable(reason)), Text("━" * max(1, 8 * count // top), _BAD), Text(f"{count:,}"))
     left_out = state.reasons[len(shown) :]
     if left_out:
         table.add_row(Text(f"{len(left_out)} more", _QUIET), "", Text(f"{sum(count for _, count in left_out):,}"))
@@ -168,16 +170,18 @@ def _reasons(state: State, width: int, rows: int) -> RenderableType:
 
 def _files(files: Sequence[NewFile], width: int) -> RenderableType:
     table = Table(box=None, width=width, padding=(0, 1, 0, 0), pad_edge=False, header_style=_QUIET)
-    table.add_column("at", no_wrap=True)
+    table.add_column("at", no_wrap=True, min_width=8)
     table.add_column("table", no_wrap=True)
     table.add_column("newest files", ratio=1, no_wrap=True, overflow="ellipsis")
     table.add_column("rows", justify="right", no_wrap=True)
+    table.add_column("size" if width >= _WITH_SIZES else "", justify="right", no_wrap=True)
     for file in files:
         table.add_row(
             Text(time.strftime("%H:%M:%S", time.localtime(file.at)), _QUIET),
             Text("clean" if file.table == CLEAN else "dead", _GOOD if file.table == CLEAN else _BAD),
             Text(printable(file.partition)),
             Text(f"{file.rows:,}"),
+            Text(f"{file.size / 1024:,.1f} KiB" if width >= _WITH_SIZES else "", _QUIET),
         )
     return table
 
