@@ -94,6 +94,7 @@ def produce(
     client: PutRecordsClient | None = None,
     on_accepted: Callable[[Event, str], None] | None = None,
     sleep: Callable[[float], None] = time.sleep,
+    now: Callable[[], float] = time.monotonic,
 ) -> ProduceReport:
     """Send events until `count` of them are sent or `stop()` is true; see `sender` for guarantee and order.
 
@@ -102,7 +103,8 @@ def produce(
         stop: Looked at about ten times a second.
         client: A Kinesis client of the caller's; by default one is made from the options and boto3's usual chain.
         on_accepted: Called for each accepted event with its position, `shardId:sequenceNumber`.
-        sleep: For tests.
+        sleep: Another way to wait, with `now` the clock to it, in seconds.
+        now: A clock that never goes back.
 
     Raises:
         ConfigError: The stream, region or credentials cannot be used.
@@ -110,13 +112,18 @@ def produce(
     seed = secrets.randbits(32) if options.seed is None else options.seed
     start = datetime.now(UTC) if options.start is None else options.start
     sender = Sender(
-        client or _client(options), options.stream, retry_for=options.retry_for, sleep=sleep, on_accepted=on_accepted
+        client or _client(options),
+        options.stream,
+        retry_for=options.retry_for,
+        sleep=sleep,
+        now=now,
+        on_accepted=on_accepted,
     )
     made = _events(options, seed, start)
-    began = time.monotonic()
-    for batch in _paced(made, options, stop, sleep):
+    began = now()
+    for batch in _paced(made, options, stop, sleep, now):
         sender.send(batch, stop)
-    return _report(sender, seed, start, time.monotonic() - began)
+    return _report(sender, seed, start, now() - began)
 
 
 def _client(options: ProduceOptions) -> KinesisClient:
@@ -136,14 +143,18 @@ def _events(options: ProduceOptions, seed: int, start: datetime) -> Iterator[Eve
 
 
 def _paced(
-    made: Iterator[Event], options: ProduceOptions, stop: Callable[[], bool], sleep: Callable[[float], None]
+    made: Iterator[Event],
+    options: ProduceOptions,
+    stop: Callable[[], bool],
+    sleep: Callable[[float], None],
+    now: Callable[[], float],
 ) -> Iterator[list[Event]]:
     """Batches of the events whose time has come; after a stall those that were missed come at once."""
-    began = time.monotonic()
+    began = now()
     waiting = next(made, None)
     first = waiting.order.order_ts if waiting else None
     while waiting and first and not stop():
-        elapsed = timedelta(seconds=time.monotonic() - began) if options.rate else timedelta.max
+        elapsed = timedelta(seconds=now() - began) if options.rate else timedelta.max
         batch: list[Event] = []
         while waiting and len(batch) < MAX_BATCH and waiting.order.order_ts - first <= elapsed:
             batch.append(waiting)

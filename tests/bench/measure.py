@@ -12,8 +12,8 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -22,6 +22,7 @@ SAMPLE_SECONDS: Final = 0.1
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 _STOP_SECONDS: Final = 60
+_WORTH_TELLING: Final = 0.5  # CPU seconds
 # Fields of /proc/PID/stat after the command's name (proc(5)): session id, user time, system time, resident pages.
 _SESSION, _UTIME, _STIME, _RSS = 3, 11, 12, 21
 
@@ -35,6 +36,7 @@ class Usage:
     ended: float
     cpu_seconds: float
     peak_rss: int
+    cpu_by_program: dict[str, float]
 
     @property
     def wall_seconds(self) -> float:
@@ -49,12 +51,25 @@ class ProcessTree:
     session: int
     peak_rss: int = 0
     _cpu_ticks: dict[int, int] = field(default_factory=dict)
+    _programs: dict[int, str] = field(default_factory=dict)
     _foreign: set[int] = field(default_factory=set)
 
     @property
     def cpu_seconds(self) -> float:
         """CPU time of every process that was seen, also of those that are gone."""
         return sum(self._cpu_ticks.values()) / _TICKS
+
+    @property
+    def cpu_by_program(self) -> dict[str, float]:
+        """CPU seconds as last seen, by program, most first: `java`, `pyspark.daemon ...worker`, and the like."""
+        seconds: defaultdict[str, float] = defaultdict(float)
+        for pid, ticks in self._cpu_ticks.items():
+            seconds[self._programs.get(pid, "?")] += ticks / _TICKS
+        return {
+            name: round(used, 1)
+            for name, used in sorted(seconds.items(), key=lambda item: -item[1])
+            if used >= _WORTH_TELLING
+        }
 
     def sample(self) -> None:
         """Look once at the processes there are."""
@@ -74,8 +89,23 @@ class ProcessTree:
         if int(fields[_SESSION]) != self.session:
             self._foreign.add(pid)
             return 0
+        if pid not in self._cpu_ticks or self._programs[pid] != "java":
+            self._programs[pid] = _program(
+                pid
+            )  # again, since a process that was just forked still has its parent's name
         self._cpu_ticks[pid] = int(fields[_UTIME]) + int(fields[_STIME])
         return int(fields[_RSS]) * _PAGE
+
+
+def _program(pid: int) -> str:
+    """What runs in a process: the module of a Python, else the file's name; empty for one that has just ended."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return ""
+    if "-m" in words:
+        return " ".join(words[words.index("-m") + 1 :][:2]).strip()
+    return Path(words[0]).name
 
 
 class Measured:
@@ -105,7 +135,14 @@ class Measured:
         self._process.returncode = os.waitstatus_to_exitcode(status)
         charged = usage.ru_utime + usage.ru_stime
         cpu = max(self._tree.cpu_seconds, charged)
-        self._usage = Usage(self._process.returncode, self.started, time.time(), cpu, self._tree.peak_rss)
+        self._usage = Usage(
+            exit_code=self._process.returncode,
+            started=self.started,
+            ended=time.time(),
+            cpu_seconds=cpu,
+            peak_rss=self._tree.peak_rss,
+            cpu_by_program=self._tree.cpu_by_program,
+        )
 
     @property
     def running(self) -> bool:
@@ -142,15 +179,3 @@ class Measured:
 def run(command: Sequence[str], log: Path, timeout: float) -> Usage:
     """Run a command to its end."""
     return Measured(command, log).wait(timeout)
-
-
-@contextmanager
-def running(command: Sequence[str], log: Path, while_waiting: Callable[[], None] = lambda: None) -> Iterator[Measured]:
-    """A measured command that is ended with the block, whatever happens in it."""
-    measured = Measured(command, log)
-    try:
-        yield measured
-    finally:
-        while_waiting()
-        measured.stop()
-        measured.wait(_STOP_SECONDS)

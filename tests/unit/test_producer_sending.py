@@ -3,7 +3,6 @@
 # ruff: noqa: ARG005 - a refusal may look at the number of the call, at the record, at both or at neither
 
 import itertools
-import time
 from collections import Counter, defaultdict
 from datetime import UTC, datetime
 
@@ -32,12 +31,14 @@ class MemoryKinesis:
         self.calls = 0
         self.requests = []
         self.by_key = defaultdict(list)
+        self.on_call = lambda: None
         self._refuse = refuse
         self._fail = fail
         self._sequence = itertools.count()
 
     def put_records(self, *, StreamName, Records):  # noqa: ARG002, N803 - boto3's names
         self.calls += 1
+        self.on_call()
         if error := self._fail(self.calls):
             raise error
         self.requests.append(Records)
@@ -176,33 +177,43 @@ def test_the_report_accounts_for_every_event_by_kind():
     assert report.to_json()["start"] == START.isoformat()
 
 
-def test_events_are_spread_over_time_at_the_rate():
-    began = time.monotonic()
-    report = produce(ProduceOptions("orders", rate=50, count=20), lambda: False, client=MemoryKinesis())
+def produced(options, stop_at):
+    """Times of the requests, by a clock that only waiting moves."""
+    clock, client = Clock(), MemoryKinesis()
+    times = []
+    client.on_call = lambda: times.append(round(clock.now, 3))
+    report = produce(options, lambda: clock.now >= stop_at, client=client, sleep=clock.sleep, now=lambda: clock.now)
+    return times, report, clock
+
+
+def test_events_are_sent_at_the_rate():
+    times, report, _ = produced(ProduceOptions("orders", rate=50, count=20, seed=1), stop_at=60)
     assert report.sent == 20
-    assert 0.37 <= time.monotonic() - began < 3
+    assert times == [pytest.approx(0.02 * number, abs=0.002) for number in range(20)]
 
 
 def test_the_default_is_one_event_every_half_second():
-    asleep = []
-    stop = lambda: len(asleep) > 3  # noqa: E731
-    produce(
-        ProduceOptions("orders"),
-        stop,
-        client=(client := MemoryKinesis()),
-        sleep=lambda s: (asleep.append(s), time.sleep(s)),
-    )
-    assert client.calls == 1  # the first at once, none other within 0.4 s
-    assert ProduceOptions("orders").rate == 2
+    times, report, _ = produced(ProduceOptions("orders", seed=1), stop_at=2.2)
+    assert times == [pytest.approx(0.5 * number, abs=0.01) for number in range(5)]
+    assert report.sent == 5
 
 
-def test_a_stop_ends_production_promptly():
-    began = time.monotonic()
-    report = produce(
-        ProduceOptions("orders", rate=0.001), lambda: time.monotonic() - began > 0.2, client=MemoryKinesis()
-    )
+def test_daily_peaks_make_the_rate_follow_the_hour():
+    night = datetime(2026, 3, 1, 19, 0, tzinfo=UTC)  # 2 in the morning in Jakarta
+    noon = datetime(2026, 3, 1, 5, 0, tzinfo=UTC)
+    counts = [
+        produced(ProduceOptions("orders", rate=2, seed=1, start=start, daily_peaks=True), stop_at=300)[1].sent
+        for start in (night, noon)
+    ]
+    assert counts[0] * 10 < counts[1]
+    assert counts[1] > 600
+
+
+def test_a_stop_is_noticed_within_a_tenth_of_a_second():
+    _, report, clock = produced(ProduceOptions("orders", rate=0.001), stop_at=0.2)
     assert report.sent == 1
-    assert time.monotonic() - began < 2
+    assert clock.now <= 0.31
+    assert max(clock.waits) <= 0.1
 
 
 def test_a_run_without_a_seed_says_which_one_it_took():
@@ -220,7 +231,7 @@ def test_a_run_without_a_seed_says_which_one_it_took():
         ({"rate": float("inf")}, "0 .no limit."),
         ({"count": -1}, "0 or more"),
         ({"bad_ratio": 1.5}, "from 0 to 1"),
-        ({"start": datetime(2026, 3, 1)}, "time zone"),  # noqa: DTZ001
+        ({"start": datetime(2026, 3, 1)}, "time zone"),
     ],
 )
 def test_options_that_cannot_be_are_refused_with_what_to_do(change, says):
