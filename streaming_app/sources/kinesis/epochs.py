@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -24,7 +23,6 @@ from streaming_app.sources.kinesis.reading import end_of
 from streaming_app.sources.kinesis.start import first_offset, list_shards
 
 _LOG: Final = logging.getLogger(__name__)
-_READ_LOG_THREADS: Final = 16
 _RELIST_AFTER: Final = 10.0  # seconds; children of a closed shard can take a moment to be listed
 
 
@@ -117,9 +115,7 @@ class Epochs:
 
     def commit(self, end: Offset) -> None:
         """Spark committed everything up to this epoch: fold its reads away."""
-        for epoch in self._context.read_log.live_epochs():
-            if epoch <= end.epoch:
-                self._context.read_log.seal(epoch)
+        self._context.read_log.seal(end.epoch)
 
     def stop(self) -> None:
         """Free threads."""
@@ -175,17 +171,15 @@ class Epochs:
 
     def _reads(self, current: Offset) -> dict[str, UnitRead]:
         """What the tasks of the current epoch recorded, of every shard."""
-        shards = sorted(current.shards)
-        with ThreadPoolExecutor(_READ_LOG_THREADS) as pool:
-            reads = list(pool.map(lambda shard: self._context.read_log.unit(current.epoch, shard), shards))
-        missing = [shard for shard, read in zip(shards, reads, strict=True) if read is None]
+        found = self._context.read_log.units(current.epoch)
+        missing = sorted(current.shards.keys() - found.keys())
         if missing:
             raise SourceError(
                 f"epoch {current.epoch}: the read log {self._context.options.read_log_path} has no read of"
                 f" {', '.join(missing)}. Either the query did not consume the whole batch (limit, take or an early end in"
                 " foreachBatch), or the read log is not the one of this checkpoint: restore it, both belong together"
             )
-        return {read.unit: read for read in reads if read is not None}
+        return {shard: found[shard] for shard in current.shards}
 
     def _task(self, shard: str, position: str, read: UnitRead | None) -> ShardTask:
         hint = self._prober.hint(shard, position)

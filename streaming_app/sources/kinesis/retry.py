@@ -5,6 +5,7 @@ Full jitter (a delay drawn from 0 to the current bound) is what AWS's own analys
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from streaming_app.sources.kinesis.clock import Clock
 
 T = TypeVar("T")
 FIRST_DELAY: Final = 0.2  # the least time between two calls that a shard allows
+_LOG: Final = logging.getLogger(__name__)
+_TOLD_AT: Final = frozenset({4, 16, 64})  # failures in a row: one or two are everyday, and a long outage fills no log
 LONGEST_DELAY: Final = 5.0  # how long Kinesis refuses after a 10 MiB answer
 
 
@@ -53,5 +56,7 @@ class Retry:
         spent = self.clock.monotonic() - begun
         if spent >= self.timeout:
             raise SourceError(f"gave up after {spent:.0f} s of failing calls (throttle_timeout): {error}") from error
+        if failures in _TOLD_AT:
+            _LOG.warning("still failing after %.0f s, trying on for %.0f s: %s", spent, self.timeout - spent, error)
         bound = min(LONGEST_DELAY, FIRST_DELAY * 2 ** min(failures, 10))
         self.clock.sleep(min(self.jitter(0.0, bound), self.timeout - spent))
