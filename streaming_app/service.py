@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -53,7 +54,8 @@ class StopRequest:
     def set(self) -> None:
         """Ask for a graceful stop; safe in a signal handler."""
         self._event.set()
-        Path(self.drain_path).touch()
+        with suppress(FileNotFoundError):  # asked again after the end
+            Path(self.drain_path).touch()
 
     def is_set(self) -> bool:
         return self._event.is_set()

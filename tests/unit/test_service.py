@@ -1,0 +1,156 @@
+"""The service: one source failing never stops the other; what restarts can't mend ends it; a stop waits for the batch."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+
+import pytest
+
+from streaming_app.config.models import ServiceConfig
+from streaming_app.errors import ConfigError, DataLossError, SourceError
+from streaming_app.service import Service, StopRequest, _translate
+from streaming_app.sink import SinkOptions
+
+CONFIG = ServiceConfig(max_restarts=3, restart_backoff=0.01, restart_backoff_max=0.05, stop_timeout=5)
+
+
+class Failure(Exception):
+    """As Spark hands it out."""
+
+
+@dataclass
+class Query:
+    """What the service sees of a streaming query."""
+
+    fails_with: Exception | None = None
+    busy_for: float = 0.0
+    stopped_while_busy: bool | None = None
+    began: float = field(default_factory=time.monotonic)
+    stopped: bool = False
+
+    @property
+    def isActive(self) -> bool:  # noqa: N802
+        return not self.stopped and self.fails_with is None
+
+    @property
+    def status(self) -> dict:
+        return {"isTriggerActive": time.monotonic() - self.began < self.busy_for}
+
+    def exception(self) -> Exception | None:
+        return self.fails_with
+
+    def stop(self) -> None:
+        self.stopped, self.stopped_while_busy = True, self.status["isTriggerActive"]
+
+    def processAllAvailable(self) -> None:  # noqa: N802
+        time.sleep(self.busy_for)
+
+
+@dataclass
+class Stream:
+    name: str
+    sink: SinkOptions
+    queries: list
+    checkpoint: str = "-"
+    starts: int = 0
+
+    def start(self, _spark):
+        self.starts += 1
+        made = self.queries.pop(0) if len(self.queries) > 1 else self.queries[0]
+        if isinstance(made, Exception):
+            raise made
+        return made
+
+
+@pytest.fixture
+def stream(tmp_path, orders):
+    def make(name: str, *queries) -> Stream:
+        sink = SinkOptions(str(tmp_path / "lake"), str(tmp_path / name), name, name, "stream", orders.to_option(), "f")
+        return Stream(name, sink, list(queries))
+
+    return make
+
+
+@pytest.fixture
+def stop():
+    request = StopRequest()
+    yield request
+    request.close()
+
+
+def run(stop, *streams, available_now=False, seconds=0.6):
+    timer = threading.Timer(seconds, stop.set)
+    timer.start()
+    try:
+        Service(None, streams, CONFIG, stop, available_now=available_now).run()
+    finally:
+        timer.cancel()
+
+
+def test_failed_source_starts_again_while_the_other_goes_on(stream, stop):
+    good, flaky = stream("kinesis", Query()), stream("csv", Query(Failure("boom")), Query())
+    run(stop, good, flaky, seconds=1.0)
+    assert (good.starts, flaky.starts) == (1, 2)
+
+
+def test_source_that_fails_too_often_ends_the_service_with_its_error(stream, stop):
+    good, bad = stream("kinesis", Query()), stream("csv", Query(Failure("disk on fire")))
+    with pytest.raises(SourceError, match="disk on fire"):
+        run(stop, good, bad, seconds=30)
+    assert bad.starts == CONFIG.max_restarts + 1
+    assert good.queries[0].stopped
+
+
+@pytest.mark.parametrize("kind", [DataLossError, ConfigError])
+def test_error_that_no_restart_can_mend_ends_the_service_at_once(stream, stop, kind):
+    spark_text = f"Traceback (most recent call last):\n  ...\nstreaming_app.errors.{kind.__name__}: shard 7: 3 rows lost\n\tat org.x"
+    bad = stream("csv", Query(Failure(spark_text)))
+    with pytest.raises(kind, match="shard 7: 3 rows lost"):
+        run(stop, bad, seconds=30)
+    assert bad.starts == 1
+
+
+def test_source_that_cannot_even_start_is_tried_again(stream, stop):
+    late = stream("csv", Failure("no such thing yet"), Query())
+    run(stop, late, seconds=1.0)
+    assert late.starts == 2
+
+
+def test_stop_waits_for_the_micro_batch_under_way_and_sources_hand_out_no_more(stream, stop):
+    source = stream("kinesis", Query(busy_for=0.8))
+    run(stop, source, seconds=0.2)
+    assert source.queries[0].stopped_while_busy is False
+
+
+def test_drain_file_exists_from_the_request_on(stop):
+    from pathlib import Path
+
+    assert not Path(stop.drain_path).exists()
+    stop.set()
+    assert Path(stop.drain_path).exists()
+    assert stop.wait(0)
+
+
+def test_bounded_run_ends_by_itself_once_every_source_is_read(stream, stop):
+    fast, slow = stream("kinesis", Query(busy_for=0.1)), stream("csv", Query(busy_for=0.5))
+    began = time.monotonic()
+    run(stop, fast, slow, available_now=True, seconds=20)
+    assert 0.5 <= time.monotonic() - began < 10
+
+
+def test_our_errors_are_found_in_what_spark_makes_of_them():
+    text = (
+        "[STREAM_FAILED] Query [id = 1] terminated with exception: Job aborted: Traceback (most recent call last):\n"
+        '  File "x.py", line 1, in f\n'
+        "streaming_app.errors.SourceError: stream orders: no such stream\n"
+        "\tat org.apache.spark.api.python.BasePythonRunner.handle(Runner.scala:1)\n"
+    )
+    error = _translate(Failure(text))
+    assert (type(error), str(error)) == (SourceError, "stream orders: no such stream")
+
+
+def test_foreign_errors_keep_their_words_but_not_their_stack():
+    error = _translate(Failure("java.io.IOException: No space left on device\n\tat java.base/x.y(Z.java:1)\n\tat a.b"))
+    assert str(error) == "java.io.IOException: No space left on device"
