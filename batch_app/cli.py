@@ -1,7 +1,7 @@
 """Commands of the batch application: arguments -> configuration -> work; errors -> messages and exit codes.
 
 Exit codes: 0 done, nothing wrong; 1 the audit found a difference; 2 unusable configuration; 6 the lake or its ledger
-could not be read.
+could not be read; 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from streaming_app import __version__
 from streaming_app.arguments import add_config_arguments, load_all
 from streaming_app.errors import AuditDifference, IngestError
 
+_INTERRUPTED = 130  # as a shell reports Ctrl-C
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
@@ -24,6 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except IngestError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - a command's last word
         return error.exit_code
+    except KeyboardInterrupt:
+        return _INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:

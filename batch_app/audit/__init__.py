@@ -12,7 +12,7 @@ The proof, for each source:
 
 It proves where every row is, not what is in its other columns; a file's size is compared, its bytes are not hashed. Each
 step looks at one batch at a time, so memory does not grow with the lake: about 100 bytes a CSV file, 25 bytes a Parquet
-file, and the positions of the batches under check (4 million, or those of the largest batch).
+file, and the positions of the batches under check (2 million, or those of the largest batch).
 """
 
 from __future__ import annotations

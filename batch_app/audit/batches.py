@@ -15,7 +15,7 @@ from streaming_app.journal.ledger import Entry, LedgerFile
 from streaming_app.schema import CLEAN, DEAD_LETTER
 from streaming_app.storage import Storage
 
-_ROWS_AT_ONCE: Final = 4_000_000  # rows of batches under check together; a larger batch is checked alone
+_ROWS_AT_ONCE: Final = 2_000_000  # rows of batches under check together; a larger batch is checked alone
 _BATCHES_AT_ONCE: Final = 64
 _REPLAY: Final = "restore the file from a backup or an older object version; its rows can be read again from the source"
 _WRITE_ANEW: Final = "its rows must be read again from the source into a new lake, to compare the two"

@@ -14,6 +14,7 @@ from batch_app.audit.report import AuditReport
 from batch_app.audit.source import Progress as OnProgress
 
 _NUMBERS = ("batches", "rows_read", "clean", "dead", "duplicates", "files", "units", "rows_checked", "differences")
+_LABELS = {"units": "shards or files", "dead": "dead letters"}
 
 
 def show(report: AuditReport) -> None:
@@ -37,7 +38,9 @@ def _table(report: AuditReport) -> Table:
     for source in report.sources:
         table.add_column(source.source, justify="right")
     for name in _NUMBERS:
-        table.add_row(name.replace("_", " "), *(f"{getattr(source, name):,}" for source in report.sources))
+        table.add_row(
+            _LABELS.get(name, name.replace("_", " ")), *(f"{getattr(source, name):,}" for source in report.sources)
+        )
     return table
 
 

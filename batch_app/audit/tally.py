@@ -97,7 +97,7 @@ class ShardTally:
         self._found = dict.fromkeys((part.shard for part in self._ranges), 0)
 
     def add(self, positions: Any) -> None:
-        known = _without_nulls(positions, self._counted)
+        known = _with_text(positions, self._counted)
         lengths = pc.binary_length(known)
         different = pc.unique(lengths).to_pylist()
         for length in different:
@@ -138,10 +138,12 @@ class ShardTally:
         self._found[part.shard] += int(good.sum())
 
 
-def _without_nulls(positions: Any, counted: Counted) -> Any:
+def _with_text(positions: Any, counted: Counted) -> Any:
     """Positions that are some text; the others belong to no row that was read."""
-    known = positions.filter(pc.greater(pc.fill_null(pc.binary_length(positions), 0), 0))
-    counted.add_unknown(len(positions) - len(known), ["(empty)"] * min(1, len(positions) - len(known)))
+    known = positions.drop_null()
+    known = known.filter(pc.not_equal(known, ""))
+    count = len(positions) - len(known)
+    counted.add_unknown(count, ["(empty)"] if count else [])
     return known
 
 
@@ -167,8 +169,8 @@ class FileTally:
         self._counted = Counted()
 
     def add(self, positions: Any) -> None:
-        prefixes = pc.ascii_rtrim(_without_nulls(positions, self._counted), "0123456789").dictionary_encode()
-        known = _without_nulls(positions, Counted())
+        known = _with_text(positions, self._counted)
+        prefixes = pc.ascii_rtrim(known, "0123456789").dictionary_encode()
         order = None if len(prefixes.dictionary) == 1 else np.argsort(prefixes.indices, kind="stable")
         ordered = known if order is None else known.take(pa.array(order))
         ends = np.cumsum(np.bincount(prefixes.indices, minlength=len(prefixes.dictionary)))
