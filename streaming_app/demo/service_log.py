@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import deque
 from pathlib import Path
 from typing import Any, Final
 
 _LAST: Final = 12  # lines shown when something went wrong
+_JAVA_FRAME: Final = re.compile(r"\s*(at [\w.$/]+\(|\.\.\. \d+ more)")  # a dozen of them would hide what matters
 _LEVELS: Final = frozenset({"WARNING", "ERROR", "CRITICAL"})
 
 
@@ -39,7 +41,8 @@ class ServiceLog:
     def _take(self, text: str) -> None:
         line = _parsed(text)
         if line is None:
-            self._last.append(text.rstrip())
+            if not _JAVA_FRAME.match(text):
+                self._last.append(text.rstrip())
             return
         message, source = str(line.get("message", "")), line.get("source")
         self._last.append(" ".join(str(part) for part in (line.get("level", ""), source, message) if part))

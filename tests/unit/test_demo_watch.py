@@ -110,6 +110,19 @@ def test_the_log_is_followed_while_it_grows_in_the_middle_of_a_line(tmp_path):
     assert (log.started, log.warning) == ({"csv"}, "csv: failed")
 
 
+def test_a_java_stack_does_not_hide_what_went_wrong(tmp_path):
+    path = tmp_path / "service.log"
+    frames = b"\tat java.base/java.lang.Thread.run(Thread.java:840)\n" * 30
+    write(
+        path,
+        b"IllegalArgumentException: spark.ui.enabled should be boolean\n",
+        frames,
+        b"\t... 11 more\n",
+        b"at last\n",
+    )
+    assert ServiceLog(path).last_lines() == ["IllegalArgumentException: spark.ui.enabled should be boolean", "at last"]
+
+
 def test_the_last_lines_of_a_log_are_readable_whatever_is_in_it(tmp_path):
     path = tmp_path / "service.log"
     write(path, *({"level": "INFO", "message": f"line {n}"} for n in range(50)))

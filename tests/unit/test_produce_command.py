@@ -2,6 +2,7 @@
 
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -96,6 +97,36 @@ def test_ctrl_c_ends_it_with_the_report(kinesis):
     assert child.returncode == 0, err
     assert re.match(r"[1-9]\d* events sent", out)
     assert "plain" in out
+
+
+def test_events_that_were_not_accepted_are_told_and_fail_the_command():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        nobody = f"http://127.0.0.1:{taken.getsockname()[1]}"
+    where = ["--stream", "s", "--region", "us-east-1", "--endpoint-url", nobody]
+    command = [
+        sys.executable,
+        "-m",
+        "streaming_app",
+        "produce",
+        *where,
+        "--count",
+        "1",
+        "--seed",
+        "1",
+        "--bad-ratio",
+        "0",
+    ]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY, start_new_session=True
+    ) as child:
+        assert child.stderr is not None
+        child.stderr.readline()
+        time.sleep(0.5)
+        child.send_signal(signal.SIGTERM)
+        out, _ = child.communicate(timeout=30)
+    assert child.returncode == 1
+    assert out.startswith("0 events sent")
+    assert "1 events were NOT accepted; the last error: Could not connect" in out
 
 
 def test_samples_are_written_instead_the_same_for_the_same_seed(tmp_path, capsys):
