@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 _LAST: Final = 12  # lines shown when something went wrong
-_JAVA_FRAME: Final = re.compile(r"\s*(at [\w.$/]+\(|\.\.\. \d+ more)")  # a dozen of them would hide what matters
+_JAVA_FRAME: Final = re.compile(r"\s*(at [\w.$/<>]+\(|\.\.\. \d+ more)")  # a dozen of them would hide what matters
 _LEVELS: Final = frozenset({"WARNING", "ERROR", "CRITICAL"})
 
 

@@ -112,7 +112,10 @@ def test_the_log_is_followed_while_it_grows_in_the_middle_of_a_line(tmp_path):
 
 def test_a_java_stack_does_not_hide_what_went_wrong(tmp_path):
     path = tmp_path / "service.log"
-    frames = b"\tat java.base/java.lang.Thread.run(Thread.java:840)\n" * 30
+    frames = (
+        b"\tat java.base/java.lang.Thread.run(Thread.java:840)\n\tat org.apache.spark.SparkContext.<init>(S.scala:1)\n"
+        * 30
+    )
     write(
         path,
         b"IllegalArgumentException: spark.ui.enabled should be boolean\n",
@@ -145,9 +148,9 @@ class OneShard:
         self.error, self.sent = error, threading.Event()
 
     def put_records(self, *, StreamName, Records):  # noqa: ARG002, N803 - boto3's names
+        self.sent.set()
         if self.error:
             raise self.error
-        self.sent.set()
         return {"Records": [{"ShardId": "shardId-0", "SequenceNumber": "1"} for _ in Records]}
 
 
@@ -179,8 +182,10 @@ def test_the_oldest_row_waits_until_it_has_arrived(tmp_path):
 
 
 def test_an_error_of_the_producer_is_kept_for_the_one_who_watches(tmp_path):
-    sending = feed(tmp_path, OneShard(RuntimeError("broken")))
+    client = OneShard(RuntimeError("broken"))
+    sending = feed(tmp_path, client)
     sending.start()
+    assert client.sent.wait(10)
     sending.stop()
     assert str(sending.error) == "broken"
 
