@@ -19,7 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 Positions = npt.NDArray[np.int64]
-BLOCK_BYTES: Final = 4 << 20  # about 45,000 orders: fits the cache, and one block is one batch for Spark
+BLOCK_BYTES: Final = (
+    2 << 20
+)  # about 22,000 orders; one block is one batch for Spark, and larger ones cost its worker more
 MAX_ROWS: Final = 50_000
 _EXACT_RECORDS: Final = 1_000  # cut one by one after trouble, before the fast path is tried again
 _QUOTE: Final = ord('"')

@@ -94,7 +94,6 @@ class Epochs:
     def partitions(self, start: int, end: int) -> list[EpochPartition]:
         """The tasks of epoch `end`; from here on that is the current epoch."""
         self._current, self._handed_out = end, None
-        self._committed(start)
         if end == start:
             return []
         plan = self._read_log.plan(end)
