@@ -22,7 +22,13 @@ from streaming_app.storage.local import LocalStorage
 from tests.moto_server import CREDENTIALS
 
 STREAM = "orders"
-UNLIMITED: Mapping[str, Any] = {"fetch_interval": 0.0, "bytes_per_second": 0, "probe_interval": 0.0}
+# A busy machine must not end a read early.
+UNLIMITED: Mapping[str, Any] = {
+    "fetch_interval": 0.0,
+    "bytes_per_second": 0,
+    "probe_interval": 0.0,
+    "max_fetch_time": 120.0,
+}
 
 
 def options(url: str, folder: Path, **changes: Any) -> KinesisOptions:
@@ -32,7 +38,7 @@ def options(url: str, folder: Path, **changes: Any) -> KinesisOptions:
         storage=StorageOptions(),
         region="us-east-1",
         endpoint_url=url,
-        throttle_timeout=20.0,
+        throttle_timeout=120.0,
     )
     return replace(base, **{**UNLIMITED, **changes})
 

@@ -35,13 +35,17 @@ MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Rules:
-    """Rates are shares of the GetRecords calls that fail so; `empty` ones answer nothing before the tip."""
+    """Rates are shares of the GetRecords calls that fail so; `empty` ones answer nothing before the tip.
+
+    With `behind_rounds_down` what arrived less than a millisecond ago does not count as behind.
+    """
 
     throttle: float = 0.0
     expire: float = 0.0
     internal: float = 0.0
     empty: float = 0.0
     limits: bool = False
+    behind_rounds_down: bool = False
     iterator_life: float = 300.0
     page_records: int = 10_000
     page_bytes: int = 10 * MIB
@@ -251,13 +255,18 @@ class StrictKinesis:
         left = waiting[len(taken) :]
         answer: dict[str, Any] = {
             "Records": [self._record(record) for record in taken],
-            "MillisBehindLatest": max(1, int((self.clock() - left[0].arrival) * 1000)) if left else 0,
+            "MillisBehindLatest": self._behind(left),
         }
         if shard.closed and not waiting:
             answer["ChildShards"] = [self._child(stream, child) for child in shard.children]
         else:
             answer["NextShardIterator"] = self._iterator(stream, shard_id, following)
         return answer
+
+    def _behind(self, left: Sequence[Stored]) -> int:
+        if not left:
+            return 0
+        return max(int(not self.rules.behind_rounds_down), int((self.clock() - left[0].arrival) * 1000))
 
     def _maybe_fail(self) -> None:
         rules = self.rules

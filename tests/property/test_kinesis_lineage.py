@@ -58,18 +58,19 @@ class Reader:
         self.known = {}
 
     def epoch(self, draw) -> None:
-        ends = {shard: self.read(shard, position, draw) for shard, position in self.offset.shards.items()}
-        if needs_listing(self.offset, ends, self.known):
+        late = draw is not None and draw(st.booleans(), label="children are not known yet")
+        ends = {shard: self.read(shard, position, draw, late) for shard, position in self.offset.shards.items()}
+        if not late and needs_listing(self.offset, ends, self.known):
             self.known = self.stream.listing()
         self.offset = plan(self.offset, ends, self.known)
 
-    def read(self, shard: str, position: str, draw) -> ShardEnd:
+    def read(self, shard: str, position: str, draw, late: bool = False) -> ShardEnd:
         waiting = self.waiting(shard, position)
         taken = waiting if draw is None else waiting[: draw(st.integers(0, len(waiting)), label=f"read of {shard}")]
         self.delivered += [(shard, record) for record in taken]
         end = after(str(taken[-1])) if taken else position
         closed = shard in self.stream.closed and len(taken) == len(waiting)
-        return ShardEnd(end, closed=closed, children=self.stream.children(shard) if closed else {})
+        return ShardEnd(end, closed=closed, children=self.stream.children(shard) if closed and not late else {})
 
     def waiting(self, shard: str, position: str) -> list[int]:
         first = int(position.removeprefix("AFTER:")) if position.startswith("AFTER:") else 0

@@ -239,6 +239,13 @@ def test_a_still_listed_shard_that_was_read_is_not_read_again():
     assert plan(Offset(5, {"b": "AFTER:1"}), {"b": closed("AFTER:9")}, listing).shards.keys() == {"c", "d"}
 
 
+def test_after_a_loss_the_ancestors_of_other_shards_are_not_read_again():
+    listing = {"r": (), "r1": ("r",), "x": ("gone",), "x1": ("x",)}
+    ends = {"a": ShardEnd("AFTER:1", lost=True), "r1": ShardEnd("AFTER:2")}
+    following = plan(Offset(4, {"a": "AFTER:1", "r1": "AFTER:2"}), ends, listing)
+    assert following.shards == {"r1": "AFTER:2", "x": "TRIM_HORIZON"}
+
+
 def test_a_foreign_offset_is_an_error_that_says_so():
     with pytest.raises(SourceError, match="another source"):
         Offset.from_json({"shardId-0": "1"})

@@ -20,6 +20,7 @@ from streaming_app.sources.kinesis.context import Context
 from streaming_app.sources.kinesis.lineage import Offset, Parents, leaves, needs_listing, plan
 from streaming_app.sources.kinesis.probe import Findings, Hint, Prober
 from streaming_app.sources.kinesis.reading import end_of
+from streaming_app.sources.kinesis.retention import warn_of_expired
 from streaming_app.sources.kinesis.start import first_offset, list_shards
 
 _LOG: Final = logging.getLogger(__name__)
@@ -81,6 +82,7 @@ class Epochs:
         self._next: _Next | None = None
         self._handed_out: Offset | None = None
         self._run: _BoundedRun | None = None
+        self._fresh_start = True
 
     def initial(self) -> Offset:
         """Where this checkpoint begins: decided once, durably."""
@@ -152,6 +154,9 @@ class Epochs:
         now = self._context.clock.monotonic()
         if self._next is None or (self._unsettled(self._next.offset) and now > self._next.planned_at + _RELIST_AFTER):
             reads = self._reads(current) if current.epoch else {}
+            if self._fresh_start:
+                warn_of_expired(self._context, reads)
+                self._fresh_start = False
             self._next = _Next(self._plan(current, reads), reads, now)
         return self._next
 
