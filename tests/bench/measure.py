@@ -89,10 +89,7 @@ class ProcessTree:
         if int(fields[_SESSION]) != self.session:
             self._foreign.add(pid)
             return 0
-        if pid not in self._cpu_ticks or self._programs[pid] != "java":
-            self._programs[pid] = _program(
-                pid
-            )  # again, since a process that was just forked still has its parent's name
+        self._programs[pid] = _program(pid) or self._programs.get(pid, "?")  # it changes after the fork
         self._cpu_ticks[pid] = int(fields[_UTIME]) + int(fields[_STIME])
         return int(fields[_RSS]) * _PAGE
 
