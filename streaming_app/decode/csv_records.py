@@ -19,11 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 Positions = npt.NDArray[np.int64]
-# About 22,000 orders, one batch for Spark. Its worker took 1.05 us of CPU a row with 1 MiB and 1.5 with 4 MiB (one run each on
-# a busy machine); cutting and parsing alone are a little faster with larger blocks. 2 MiB lies between, not measured in Spark.
+# About 22,000 orders, one batch for Spark. Its worker took 1.05 us of CPU a row with 1 MiB and 1.5 with 4 MiB (one run
+# each on a busy machine); cutting and parsing alone are a little faster with larger blocks. 2 MiB was not measured there.
 BLOCK_BYTES: Final = 2 << 20
-    2 << 20
-)  # about 22,000 orders; one block is one batch for Spark, and larger ones cost its worker more
 MAX_ROWS: Final = 50_000
 _EXACT_RECORDS: Final = 1_000  # cut one by one after trouble, before the fast path is tried again
 _QUOTE: Final = ord('"')
