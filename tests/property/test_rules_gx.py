@@ -363,11 +363,9 @@ def ours(frame: Any, document: dict[str, Any]) -> list[set[int]]:
 )
 @given(table=rows(), document=SUITES)
 def test_our_verdict_on_every_row_is_the_one_of_great_expectations(spark, great_expectations, table, document) -> None:
-    frame = spark.createDataFrame(table, DDL).coalesce(1).cache()
-    try:
-        expected, found = great_expectations(frame, document), ours(frame, document)
-    finally:
-        frame.unpersist()
+    # Not cached: Spark's statistics of cached columns leave NaN out, and a filter then loses rows.
+    frame = spark.createDataFrame(table, DDL).coalesce(1)
+    expected, found = great_expectations(frame, document), ours(frame, document)
     differences = [
         f"{expectation}: GX alone {[shown(table[row]) for row in theirs - mine]}, ours alone {[shown(table[row]) for row in mine - theirs]}"
         for expectation, theirs, mine in zip(document["expectations"], expected, found, strict=True)

@@ -118,7 +118,7 @@ def test_a_literal_equals_the_column_s_own_value_and_no_other(spark, type_, valu
 def reject(spark, orders: Dataset, row: dict[str, Any]) -> set[str]:
     suite = Suite.parse(read_document(SHIPPED), str(SHIPPED), orders)
     frame = spark.createDataFrame([tuple(row.values())], DDL)
-    verdicts = frame.selectExpr(*(compile_rule(rule, orders) for rule in suite.row_rules)).first()
+    verdicts = list(frame.selectExpr(*(compile_rule(rule, orders) for rule in suite.row_rules)).first())
     assert None not in verdicts
     return {rule.id for rule, failed in zip(suite.row_rules, verdicts, strict=True) if failed}
 
