@@ -1,8 +1,9 @@
 """Runs a command in a session of its own and measures the whole process tree: wall and CPU seconds, peak memory.
 
 CPU is user and system time of every process ever seen in the session, from /proc; what the kernel charged to the command and
-the children it waited for is taken instead where that is more. Memory is the sum of resident sets, so pages that forked
-workers share count more than once: the true figure is a little lower. Both are looked at ten times a second.
+the children it waited for is taken instead where that is more. Memory is the sum of resident sets (RSS), looked at ten times
+a second, in which a page that forked workers share counts once for each of them; and the sum of proportional sets (PSS), in
+which it counts once, looked at once a second since the kernel walks every page for it.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Final
 
 SAMPLE_SECONDS: Final = 0.1
+SAMPLES_PER_SHARED: Final = 10
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 _STOP_SECONDS: Final = 60
@@ -36,6 +39,7 @@ class Usage:
     ended: float
     cpu_seconds: float
     peak_rss: int
+    peak_pss: int
     cpu_by_program: dict[str, float]
 
     @property
@@ -50,6 +54,8 @@ class ProcessTree:
 
     session: int
     peak_rss: int = 0
+    peak_pss: int = 0
+    _members: list[int] = field(default_factory=list)
     _cpu_ticks: dict[int, int] = field(default_factory=dict)
     _programs: dict[int, str] = field(default_factory=dict)
     _foreign: set[int] = field(default_factory=set)
@@ -74,11 +80,16 @@ class ProcessTree:
     def sample(self) -> None:
         """Look once at the processes there are."""
         resident = 0
+        self._members = []
         pids = {int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()}
         self._foreign &= pids
         for pid in pids - self._foreign:
             resident += self._one(pid)
         self.peak_rss = max(self.peak_rss, resident)
+
+    def sample_shared(self) -> None:
+        """Look once at what the processes of the last sample share."""
+        self.peak_pss = max(self.peak_pss, sum(map(_proportional, self._members)))
 
     def _one(self, pid: int) -> int:
         """Resident bytes of a process, 0 when it is not ours or gone."""
@@ -89,9 +100,19 @@ class ProcessTree:
         if int(fields[_SESSION]) != self.session:
             self._foreign.add(pid)
             return 0
+        self._members.append(pid)
         self._programs[pid] = _program(pid) or self._programs.get(pid, "?")  # it changes after the fork
         self._cpu_ticks[pid] = int(fields[_UTIME]) + int(fields[_STIME])
         return int(fields[_RSS]) * _PAGE
+
+
+def _proportional(pid: int) -> int:
+    """Bytes of a process's proportional set, 0 when it is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) << 10 for line in lines if line.startswith("Pss:")), 0)
 
 
 def _program(pid: int) -> str:
@@ -123,11 +144,13 @@ class Measured:
 
     def _watch(self) -> None:
         pid = self._process.pid
-        while True:
+        for number in count():
             done, status, usage = os.wait4(pid, os.WNOHANG)
             if done:
                 break
             self._tree.sample()
+            if number % SAMPLES_PER_SHARED == 0:
+                self._tree.sample_shared()
             time.sleep(SAMPLE_SECONDS)
         self._process.returncode = os.waitstatus_to_exitcode(status)
         charged = usage.ru_utime + usage.ru_stime
@@ -138,6 +161,7 @@ class Measured:
             ended=time.time(),
             cpu_seconds=cpu,
             peak_rss=self._tree.peak_rss,
+            peak_pss=self._tree.peak_pss,
             cpu_by_program=self._tree.cpu_by_program,
         )
 

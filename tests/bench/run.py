@@ -46,7 +46,16 @@ FRESH_SHARDS: Final = 2
 WARM_UP: Final = 10  # seconds of arrivals that do not count: the first micro-batch loads classes and starts workers
 SLOWEST_START: Final = 300  # seconds that a busy machine may take until all rows are visible
 GIB: Final = 1 << 30
-_COLUMNS: Final = ("whole rows/s", "steady rows/s", "wall s", "CPU s", "peak RSS GiB", "files", "output")
+_COLUMNS: Final = (
+    "whole rows/s",
+    "steady rows/s",
+    "wall s",
+    "CPU s",
+    "peak RSS GiB",
+    "peak PSS GiB",
+    "files",
+    "output",
+)
 
 
 @dataclass(frozen=True)
@@ -85,6 +94,7 @@ class Result:
             "wall_seconds": round(self.usage.wall_seconds, 2),
             "cpu_seconds": round(self.usage.cpu_seconds, 2),
             "peak_rss_gib": round(self.usage.peak_rss / GIB, 2),
+            "peak_pss_gib": round(self.usage.peak_pss / GIB, 2),
             "files": self.files,
             "cpu_by_program": self.usage.cpu_by_program,
             "load_before": self.load_before,
@@ -289,6 +299,7 @@ def table(results: list[Result]) -> Table:
             f"{value['wall_seconds']:.1f}",
             f"{value['cpu_seconds']:.1f}",
             f"{value['peak_rss_gib']:.2f}",
+            f"{value['peak_pss_gib']:.2f}",
             f"{result.files:,}",
             "WRONG" if result.wrong else "as expected",
         )

@@ -43,6 +43,7 @@ def test_a_process_tree_is_measured_with_its_children(tmp_path):
     assert usage.exit_code == 3
     assert 0.8 <= usage.cpu_seconds < 5 + SLACK
     assert 300 << 20 < usage.peak_rss < 700 << 20
+    assert 150 << 20 < usage.peak_pss <= usage.peak_rss
     assert usage.wall_seconds > 1.3
     assert sum(usage.cpu_by_program.values()) <= usage.cpu_seconds
 
