@@ -197,6 +197,10 @@ class KinesisConfig(Model):
         16, description="Spark tasks that read one micro-batch at most; shards are spread over them."
     )
     throttle_timeout: Seconds = Field(300.0, description="How long one shard may be throttled before the read fails.")
+    fail_on_data_loss: bool = Field(
+        True,
+        description="Stop when Kinesis expired records before they were read; false goes on with the oldest and warns.",
+    )
 
 
 class CsvConfig(Model):
