@@ -163,8 +163,9 @@ class Course:
             reasons=tuple(figures.reasons.most_common()),
             files=tuple(figures.files),
             history=tuple(figures.history(60)),
-            median_age=figures.median_age,
-            slowest=figures.slowest,
+            median_age=figures.median_age(),
+            slowest=figures.slowest(),
+            slowest_ever=figures.slowest_ever,
             warning=self.log.warning,
         )
 

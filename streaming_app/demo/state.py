@@ -37,7 +37,11 @@ class Step:
 
 @dataclass(frozen=True)
 class State:
-    """Everything on the screen. Times in seconds, `history` rows per second, oldest first."""
+    """Everything on the screen.
+
+    Times in seconds, `history` rows per second, oldest first; `median_age` and `slowest`
+    are event to queryable over the last AGE_WINDOW seconds, `slowest_ever` is since the start.
+    """
 
     phase: str
     elapsed: float
@@ -49,6 +53,7 @@ class State:
     history: tuple[int, ...] = ()
     median_age: float | None = None
     slowest: float | None = None
+    slowest_ever: float | None = None
     warning: str = ""
 
     @property

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from streaming_app.demo.state import SourceLine, State, Step, printable
-from streaming_app.demo.watch import NewFile
+from streaming_app.demo.watch import AGE_WINDOW, NewFile
 from streaming_app.schema import CLEAN
 
 _WIDEST: Final = 120
@@ -125,14 +125,21 @@ def _cells(line: SourceLine) -> tuple[Text, ...]:
 
 
 def _pace(state: State, width: int) -> RenderableType:
+    since_start = f" (since the start {seconds_text(state.slowest_ever)})" if _warmed_up(state) else ""
     ages = Text.assemble(
-        ("from event to queryable  ", _QUIET),
-        (f"median {seconds_text(state.median_age)}", ""),
-        (f", slowest {seconds_text(state.slowest)}", ""),
+        (f"queryable in, last {AGE_WINDOW:.0f} s  ", _QUIET),
+        f"median {seconds_text(state.median_age)}, slowest {seconds_text(state.slowest)}",
+        (since_start, _QUIET),
+        no_wrap=True,
+        overflow="ellipsis",
     )
     label = "rows/s, last minute  "
     bars = sparkline(state.history[-min(60, width - len(label)) :])
     return Group(ages, Text.assemble((label, _QUIET), (bars, "cyan")))
+
+
+def _warmed_up(state: State) -> bool:
+    return state.slowest is not None and state.slowest_ever is not None and state.slowest_ever > state.slowest
 
 
 def sparkline(values: Sequence[int]) -> str:

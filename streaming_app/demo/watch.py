@@ -16,6 +16,10 @@ from streaming_app.storage import Storage, open_storage
 
 SOURCES: Final = (SourceName.KINESIS, SourceName.CSV)
 _RATE_WINDOW: Final = 5.0  # seconds
+AGE_WINDOW: Final = (
+    30.0  # seconds over which ages are told: the first micro-batches, while Spark warms up, are no measure
+)
+_SMOOTH: Final = 3  # seconds that a point of the history is the mean of
 _HISTORY: Final = 120  # seconds of rows/s that are kept
 _FILES: Final = 50
 
@@ -91,6 +95,16 @@ class SourceCounts:
         return sum(rows for _, rows in self.recent) / _RATE_WINDOW
 
 
+@dataclass(frozen=True)
+class _Age:
+    """How old the rows of a micro-batch were when they became queryable, in seconds."""
+
+    at: float
+    middle: float
+    oldest: float
+    rows: int
+
+
 class Figures:
     """The sum of all micro-batches seen."""
 
@@ -99,9 +113,9 @@ class Figures:
         self.sources = {source: SourceCounts() for source in sources}
         self.reasons: Counter[str] = Counter()
         self.files: deque[NewFile] = deque(maxlen=_FILES)
-        self.slowest: float | None = None
+        self.slowest_ever: float | None = None
         self.first_row_at: float | None = None
-        self._ages: list[tuple[float, int]] = []
+        self._ages: deque[_Age] = deque()
         self._seconds: defaultdict[int, int] = defaultdict(int)
 
     def add(self, batch: Committed) -> None:
@@ -124,27 +138,40 @@ class Figures:
             return
         newest, oldest = batch.age
         into.age = oldest
-        self.slowest = max(self.slowest or 0.0, oldest)
-        self._ages.append(((newest + oldest) / 2, batch.entry.counts.read))
+        self.slowest_ever = max(self.slowest_ever or 0.0, oldest)
+        self._ages.append(_Age(batch.queryable_at, (newest + oldest) / 2, oldest, batch.entry.counts.read))
 
-    @property
     def median_age(self) -> float | None:
-        """Half of the rows were queryable sooner than this; rows of one micro-batch count with its middle."""
-        half = sum(rows for _, rows in self._ages) / 2
-        for age, rows in sorted(self._ages):
-            half -= rows
+        """Half of the last seconds' rows were queryable sooner; rows of one micro-batch count with its middle."""
+        recent = self._recent()
+        half = sum(age.rows for age in recent) / 2
+        for age in sorted(recent, key=lambda age: age.middle):
+            half -= age.rows
             if half <= 0:
-                return age
+                return age.middle
         return None
+
+    def slowest(self) -> float | None:
+        """The most that a row of the last seconds took."""
+        return max((age.oldest for age in self._recent()), default=None)
+
+    def _recent(self) -> list[_Age]:
+        while self._ages and self._ages[0].at < self._now() - AGE_WINDOW:
+            self._ages.popleft()
+        return list(self._ages)
 
     def arrived(self) -> dict[str, int]:
         """Rows in the lake by source."""
         return {source: counts.read for source, counts in self.sources.items()}
 
     def history(self, seconds: int) -> list[int]:
-        """Rows that became queryable in each of the last whole seconds, oldest first."""
+        """Rows a second for each of the last whole seconds, oldest first; each the mean of a few, as batches come in jumps."""
         end = int(self._now())
-        return [self._seconds.get(second, 0) for second in range(end - min(seconds, _HISTORY), end)]
+        return [self._mean_until(second) for second in range(end - min(seconds, _HISTORY), end)]
+
+    def _mean_until(self, second: int) -> int:
+        total = sum(self._seconds.get(each, 0) for each in range(second - _SMOOTH + 1, second + 1))
+        return -(-total // _SMOOTH)
 
     def rates(self) -> Mapping[str, float]:
         """Rows a second by source."""

@@ -28,6 +28,7 @@ def state(**changed) -> State:
         "history": (20, 0, 21, 420, 20),
         "median_age": 0.92,
         "slowest": 4.13,
+        "slowest_ever": 28.0,
     }
     return State(**(values | changed))
 
@@ -62,7 +63,7 @@ def test_every_figure_of_every_source_and_their_sum_is_on_the_screen():
         "s",
     ]
     assert next(line for line in lines if line.startswith(" both")).split()[:5] == ["both", "1,900", "880", "812", "68"]
-    assert "median 0.9 s, slowest 4.1 s" in drawn(state())
+    assert "last 30 s  median 0.9 s, slowest 4.1 s (since the start 28.0 s)" in drawn(state())
     assert "0:23 of 1:00" in drawn(state())
 
 

@@ -77,9 +77,22 @@ def test_figures_add_up_over_batches_and_sources(ledger, tmp_path):
     assert figures.arrived() == {"kinesis": 40, "csv": 600}
     assert figures.reasons == {"amount.cast": 8}
     assert [file.partition for file in figures.files] == ["stream 2026-03-02"] * 4
-    assert figures.history(2) == [0, 320]  # the second batches were marked today
-    assert figures.slowest == 3.0
-    assert figures.median_age == 2.0
+    assert figures.history(3) == [0, 0, 107]  # 320 rows in three seconds; the second batches were marked today
+    assert (figures.median_age(), figures.slowest(), figures.slowest_ever) == (2.0, 3.0, 3.0)
+
+
+def test_ages_are_told_of_the_last_seconds_and_the_slowest_of_all(ledger, tmp_path):
+    ledger.append_if_absent(entry(0, committed_at=120.0))
+    ledger.append_if_absent(entry(1, arrived=(199.0, 199.0), committed_at=200.0))
+    ledger.append_if_absent(entry(2, arrived=None))
+    ledger.mark_published(2)
+    clock = [201.0]
+    figures = Figures(now=lambda: clock[0])
+    for batch in LedgerWatch(tmp_path).poll():
+        figures.add(batch)
+    assert (figures.median_age(), figures.slowest(), figures.slowest_ever) == (1.0, 1.0, 20.0)
+    clock[0] = 300.0
+    assert (figures.median_age(), figures.slowest(), figures.slowest_ever) == (None, None, 20.0)
 
 
 def test_half_of_the_rows_were_sooner_than_the_median_not_half_of_the_batches(ledger, tmp_path):
@@ -87,10 +100,10 @@ def test_half_of_the_rows_were_sooner_than_the_median_not_half_of_the_batches(le
         ledger.append_if_absent(entry(number, rows, arrived=(at - 1, at - 1), committed_at=at))
         ledger.append_if_absent(entry(3, 1, arrived=None))
     ledger.mark_published(3)
-    figures = Figures()
+    figures = Figures(now=lambda: 110.0)
     for batch in LedgerWatch(tmp_path).poll():
         figures.add(batch)
-    assert figures.median_age == 1.0
+    assert figures.median_age() == 1.0
 
 
 def write(path: Path, *lines) -> None:
