@@ -125,6 +125,8 @@ class SourceAudit:
     def _follows(self, entry: Entry, reported: int) -> None:
         """Batches and epochs have no holes; `reported` of them were named already."""
         batch, epoch = (self._last.batch_id, self._last.epoch) if self._last else (-1, 0)
+        if self._last is None and entry.batch_id == 0 and entry.epoch == 0 and not entry.counts.read:
+            return  # Spark makes a first batch of the initial offset when a source had nothing to read at its start
         if entry.epoch <= epoch:
             message = (
                 f"batch {entry.batch_id} says it wrote epoch {entry.epoch}, which batch {batch} or one before it wrote"
