@@ -177,9 +177,11 @@ class Measured:
 
     def wait(self, timeout: float) -> Usage:
         """Wait for the end; after `timeout` seconds the whole session is killed. Nothing of it outlives this call."""
-        self._watcher.join(timeout)
-        if self.running:
-            os.killpg(self._process.pid, signal.SIGKILL)
+        try:
+            self._watcher.join(timeout)
+        finally:  # also when the bench itself is interrupted
+            if self.running:
+                os.killpg(self._process.pid, signal.SIGKILL)
         self._watcher.join(_STOP_SECONDS)
         self._kill_left_over()
         if self._usage is None:

@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -251,9 +252,11 @@ def kinesis_freshness(bench: Bench, number: int) -> Result:
         watcher = freshness.LakeWatcher(lake)
         watcher.start()
         measured = Measured(service(lake, *kinesis_settings(endpoint), "service.trigger=1s"), _log(case))
-        _until_all_visible(measured, lake, rows)
-        measured.stop()
-        usage = measured.wait(120)
+        try:
+            _until_all_visible(measured, lake, rows)
+        finally:
+            measured.stop()
+            usage = measured.wait(120)
         watcher.stop()
         served = freshness.fetch(f"{endpoint}/stats")
         arrivals = freshness.fetch_arrivals(endpoint, FRESH_SHARDS)
@@ -375,6 +378,7 @@ def _arguments() -> argparse.Namespace:
 def main() -> int:
     """The command line; 1 when any output was not as expected."""
     arguments = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended too
     console = Console(width=None if sys.stdout.isatty() else 140)
     rows = 200_000 if arguments.quick else arguments.rows
     data = DATA / f"rows-{rows}"
