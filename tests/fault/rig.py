@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -65,7 +66,7 @@ class Rig:
             thread.join()
 
     def _put_events(self, rate: float, seed: int) -> None:
-        made = events(seed)
+        made = events(seed, start=datetime.now(UTC))
         while not self._stop.wait(0.1):
             batch = [next(made) for _ in range(max(1, int(rate / 10)))]
             self.kinesis.put(STREAM, [event.payload for event in batch])
