@@ -19,6 +19,7 @@ from streaming_app.schema import Dataset, Decoded, Judged, Stage
 
 _FAILED: Final = "__cast_failed_{}"
 _DEAD: Final = "__dead"
+_DAY_MICROS: Final = "86400000000L"
 UTF_8: Final = "utf-8"
 BASE64: Final = "base64"
 
@@ -42,7 +43,7 @@ def cast(decoded: DataFrame, dataset: Dataset) -> DataFrame:
     typed = [F.expr(cast_sql(column, _quoted(column.name))).alias(column.name) for column in dataset.columns]
     texts = [F.col(column.name).alias(_text(column.name)) for column in dataset.columns if column.type != "string"]
     kept = [F.col(name) for name in Decoded]
-    day = F.to_date(F.from_utc_timestamp(F.col(dataset.time_column), dataset.time_zone))
+    day = _day(dataset.time_column, dataset.time_zone)
     failed = [
         (F.col(_text(column.name)).isNotNull() & F.col(column.name).isNull()).alias(_FAILED.format(column.name))
         for column in dataset.columns
@@ -50,6 +51,17 @@ def cast(decoded: DataFrame, dataset: Dataset) -> DataFrame:
     ]
     columns = [F.col(name) for name in dataset.column_names]
     return decoded.select(*typed, *texts, *kept).select(*columns, *kept, *failed, day.alias(dataset.partition_column))
+
+
+def _day(column: str, time_zone: str) -> Column:
+    """The date of a moment in a time zone; for UTC by whole division, several times faster than by the calendar."""
+    if time_zone == "UTC":
+        return F.date_from_unix_date(
+            F.expr(
+                f"CAST((unix_micros(`{column}`) - pmod(unix_micros(`{column}`), {_DAY_MICROS})) div {_DAY_MICROS} AS INT)"
+            )
+        )
+    return F.to_date(F.from_utc_timestamp(F.col(column), time_zone))
 
 
 def judge(typed: DataFrame, dataset: Dataset, rules: Sequence[RowRule]) -> DataFrame:

@@ -65,7 +65,12 @@ class ProgressListener(StreamingQueryListener):
 def log_batch(batch: Batch) -> None:
     """The log line of a micro-batch."""
     counts = batch.entry.counts
-    figures = {"read": counts.read, "clean": counts.clean, "dead": counts.dead, "files": len(batch.entry.files)}
+    figures: dict[str, Any] = {
+        "read": counts.read,
+        "clean": counts.clean,
+        "dead": counts.dead,
+        "files": len(batch.entry.files),
+    }
     if counts.by_reason:
         figures["reasons"] = counts.by_reason
     if batch.entry.arrived:
