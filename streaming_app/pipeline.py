@@ -77,8 +77,11 @@ def judge(typed: DataFrame, dataset: Dataset, rules: Sequence[RowRule]) -> DataF
         for rule in rules
     ]
     undated_reason = F.when(undated & ~failed[dataset.time_column], F.lit(f"{dataset.time_column}.missing"))
+    # array_except drops the nulls as array_compact would, but is compiled into the stage: array_compact's lambda is not,
+    # and would copy every row twice more.
+    found = F.array(*cast_reasons, *rule_reasons, undated_reason)
     reasons = F.when(unreadable, F.array(F.col(Decoded.ERROR))).otherwise(
-        F.array_compact(F.array(*cast_reasons, *rule_reasons, undated_reason))
+        F.array_except(found, F.array(F.lit(None).cast("string")))
     )
     stage = (
         F.when(unreadable, F.lit(Stage.DECODE.value))
