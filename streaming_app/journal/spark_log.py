@@ -30,6 +30,16 @@ def epoch_of_batch(checkpoint: Storage, batch_id: int) -> int:
         ) from None
 
 
+def remove_leftovers(checkpoint: Storage) -> None:
+    """Remove the temporary files of a Spark that was killed while it wrote its logs; only before a query starts.
+
+    Spark 4.1 refuses a checkpoint without a first batch whose folders are not empty
+    (`spark.sql.streaming.verifyCheckpointDirectoryEmptyOnStart`), and counts these files, too.
+    """
+    keys = (item.key for folder in (OFFSETS, COMMITS) for item in checkpoint.list(folder))
+    checkpoint.delete([key for key in keys if key.endswith((".tmp", ".tmp.crc"))])
+
+
 def is_committed(checkpoint: Storage, batch_id: int) -> bool:
     """Whether Spark itself recorded the batch as done (it never runs it again then)."""
     return checkpoint.info(f"{COMMITS}/{batch_id}") is not None

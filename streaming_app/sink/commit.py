@@ -20,7 +20,7 @@ from typing import Any, Final
 from streaming_app.errors import DataLossError, SinkError
 from streaming_app.journal.ledger import Counts, Entry, Ledger, LedgerFile
 from streaming_app.journal.read_log import ReadLog
-from streaming_app.journal.spark_log import epoch_of_batch, is_committed
+from streaming_app.journal.spark_log import epoch_of_batch, is_committed, remove_leftovers
 from streaming_app.schema import CLEAN, DEAD_LETTER
 from streaming_app.sink.options import SinkOptions
 from streaming_app.storage import Published, is_s3
@@ -95,6 +95,7 @@ class Committer:
 
     def recover(self) -> RecoveryReport:
         """Finish or void what a dead process left half-way; call it before the query starts, with no other running."""
+        remove_leftovers(self._checkpoint)
         finished, voided = [], []
         for entry in self._ledger.unpublished():
             if self._finish_or_void(entry):

@@ -231,3 +231,12 @@ def test_ledger_entry_says_what_the_batch_was(tmp_path, orders):
     assert (entry.epoch, entry.counts.read, entry.counts.clean, entry.counts.dead) == (1, 20, 16, 4)
     assert (entry.counts.by_reason, entry.counts.by_stage) == ({"r": 4}, {"rule": 4})
     assert json.loads(json.dumps(entry.to_json())) == entry.to_json()
+
+
+def test_temporary_files_of_a_killed_spark_do_not_stand_in_the_way(tmp_path, orders):
+    options = prepare(tmp_path, orders)
+    offsets = Path(options.checkpoint, "offsets")
+    for name in (".1.8c18bd1a.tmp", "..1.8c18bd1a.tmp.crc"):
+        (offsets / name).touch()
+    Committer(options).recover()
+    assert [path.name for path in offsets.iterdir()] == ["0"]
