@@ -43,8 +43,9 @@ _LOCAL: Final = {  # nothing listens beyond this machine
 }
 
 
+_JAVA_OPTIONS: Final = "spark.driver.extraJavaOptions"
 # Measured: the parallel collector takes a quarter less of the cores than G1; Arrow's own checks of every access cost more.
-JAVA_OPTIONS: Final = "-XX:+UseParallelGC -Darrow.enable_unsafe_memory_access=true"
+_MEASURED: Final = "-XX:+UseParallelGC -Darrow.enable_unsafe_memory_access=true"
 
 
 def build_session(config: Config) -> SparkSession:
@@ -73,16 +74,19 @@ def build_session(config: Config) -> SparkSession:
 
 def settings(config: Config) -> dict[str, str]:
     """Every Spark setting that the service asks for."""
-    local = _LOCAL | _logging(config) if _is_local(config) else {}
-    return {**_DEFAULTS, "spark.log.level": config.logging.spark_level, **local, **config.spark.conf, **_FIXED}
+    local = _LOCAL if _is_local(config) else {}
+    given = {**_DEFAULTS, "spark.log.level": config.logging.spark_level, **local, **config.spark.conf, **_FIXED}
+    if _is_local(config):
+        given[_JAVA_OPTIONS] = f"{_java_options(config)} {config.spark.conf.get(_JAVA_OPTIONS, '')}".strip()
+    return given
 
 
 def _is_local(config: Config) -> bool:
     return config.spark.master.startswith("local")
 
 
-def _logging(config: Config) -> dict[str, str]:
-    """Spark's own lines in the form of ours; elsewhere the cluster decides."""
+def _java_options(config: Config) -> str:
+    """The driver's Java: measured settings, and Spark's own log lines in the form of ours; elsewhere the cluster decides."""
     name = "log4j2-json.properties" if logs.as_json(config.logging) else "log4j2.properties"
     place = files("streaming_app.runtime").joinpath(name)
-    return {"spark.driver.extraJavaOptions": f"{JAVA_OPTIONS} -Dlog4j2.configurationFile=file:{place}"}
+    return f"{_MEASURED} -Dlog4j2.configurationFile=file:{place}"

@@ -91,3 +91,10 @@ def test_plain_line_is_for_people():
     assert "csv#7" in logs.PlainFormatter().format(record(source="csv", batch=7, read=3))
     assert logs.as_json(LoggingConfig(format="json"))
     assert not logs.as_json(LoggingConfig(format="plain"))
+
+
+def test_java_options_of_the_configuration_are_added_to_ours():
+    key = "spark.driver.extraJavaOptions"
+    found = settings(config(master="local[2,4]", conf={key: "-Dmine=1"}))[key]
+    assert "-XX:+UseParallelGC" in found
+    assert found.endswith("-Dmine=1")
