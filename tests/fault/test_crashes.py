@@ -10,7 +10,7 @@ import time
 import pytest
 
 from tests.fault.rig import STREAM, Rig, random_times
-from tests.moto_server import moto_server
+from tests.moto_server import CREDENTIALS, moto_server
 from tests.strict_kinesis import strict_kinesis
 
 pytestmark = [pytest.mark.fault, pytest.mark.spark, pytest.mark.timeout(3600)]
@@ -31,6 +31,13 @@ def finish(rig: Rig) -> None:
     rig.rest()
     rig.run_to_the_end()
     rig.check()
+
+
+@pytest.fixture(autouse=True)
+def credentials(monkeypatch):
+    """The rig itself writes to moto's S3."""
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture
