@@ -19,6 +19,7 @@ from pyspark.sql.types import StructType
 
 from streaming_app.errors import SourceError
 from streaming_app.schema import Dataset
+from streaming_app.sources.kinesis.client import DECODING
 from streaming_app.sources.kinesis.context import Context, context_of
 from streaming_app.sources.kinesis.epochs import EpochPartition, Epochs, ShardTask
 from streaming_app.sources.kinesis.interleave import interleave
@@ -112,4 +113,6 @@ def _batches(context: Context, layout: Layout, epoch: int, task: ShardTask) -> I
     feed.resume(task.iterator, task.last_call)
     read = ShardRead(epoch, task.shard, task.position, feed, context.read_log, context.options, context.clock)
     for records in read.pages():
-        yield layout.batch(context.options.stream_name, task.shard, records)
+        with DECODING:
+            batch = layout.batch(context.options.stream_name, task.shard, records)
+        yield batch
