@@ -10,6 +10,7 @@ import importlib
 from typing import Final
 
 _PRELOADED: Final = (
+    "pandas",  # pyarrow and pyspark look for it with the first array
     "pyspark.worker",
     "pyarrow.compute",
     "pyarrow.csv",
