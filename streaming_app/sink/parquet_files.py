@@ -96,7 +96,7 @@ class TableFiles:
     def _begin(self, target: _OpenFile) -> None:
         name = f"part-{self._options.owner}-{uuid.uuid4().hex}.parquet"
         target.file = self._storage.stage(f"{self._folder}/{target.partition}/{name}", self._options.owner)
-        target.sink = pa.PythonFile(_Writable(target.file), mode="w")
+        target.sink = pa.PythonFile(target.file, mode="w")
         target.writer = pq.ParquetWriter(
             target.sink,
             self._schema,
@@ -112,27 +112,3 @@ class TableFiles:
         if target.file is not None:
             target.writer.close()
             self._finished.append(LedgerFile(self._table, target.partition, target.rows, target.file.finish()))
-
-
-class _Writable:
-    """What pyarrow wants of a file object, on top of a staging file."""
-
-    closed = False
-
-    def __init__(self, file: StagingFile) -> None:
-        self._file, self._position = file, 0
-
-    def write(self, data: Any) -> int:
-        view = memoryview(data)
-        self._file.write(view)  # type: ignore[arg-type]  # any bytes-like object
-        self._position += view.nbytes
-        return view.nbytes
-
-    def tell(self) -> int:
-        return self._position
-
-    def flush(self) -> None:
-        """Nothing is held here."""
-
-    def close(self) -> None:
-        """The staging file is ended by `finish` or `abort`."""
