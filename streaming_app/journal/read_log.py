@@ -92,17 +92,18 @@ class ReadLog:
     def plan(self, epoch: int) -> Document | None:
         """The plan in force for an epoch, None when there is none."""
         data = self._storage.get(self._plan_key(epoch))
-        if data is not None:
-            return _load(data)
-        sealed = self._sealed.get(epoch)
-        return sealed.get("plan") if sealed else None
+        sealed = self._sealed.get(epoch)  # has the word: a live record beside it came from a late caller, cut off
+        if sealed is not None:
+            return sealed.get("plan")
+        return None if data is None else _load(data)
 
     def unit(self, epoch: int, unit: str) -> UnitRead | None:
         """What was read of `unit` in `epoch`, or None when it was not finished yet."""
         data = self._storage.get(self._unit_key(epoch, unit))
-        if data is not None:
-            return UnitRead.from_json(_load(data))
-        return _units(self._sealed.get(epoch)).get(unit)
+        sealed = self._sealed.get(epoch)
+        if sealed is not None:
+            return _units(sealed).get(unit)
+        return None if data is None else UnitRead.from_json(_load(data))
 
     def put_if_absent(self, epoch: int, read: UnitRead) -> bool:
         """Record a finished read; False when another task's record came first (then read *that* range)."""
@@ -110,12 +111,8 @@ class ReadLog:
 
     def units(self, epoch: int) -> dict[str, UnitRead]:
         """All finished reads of an epoch, by unit."""
-        keys = self._live().get(epoch, [])
-        live = self._live_units(keys)
-        # Sealing deletes the plan before anything else: where it still is, nothing of the epoch has gone yet.
-        if live and self._plan_key(epoch) in keys and self._storage.info(self._plan_key(epoch)):
-            return live
-        sealed = self._sealed.get(epoch)
+        live = self._live_units(self._live().get(epoch, []))
+        sealed = self._sealed.get(epoch)  # after the live ones, of which sealing may have taken some away
         return live if sealed is None else _units(sealed)
 
     def _live_units(self, keys: list[str]) -> dict[str, UnitRead]:
@@ -133,12 +130,11 @@ class ReadLog:
     def _seal_one(self, epoch: int, keys: list[str]) -> None:
         records = zip(keys, get_all(self._storage, keys), strict=True)
         documents = {key: _load(data) for key, data in records if data is not None}
+        found = list(documents)
         plan = documents.pop(self._plan_key(epoch), None)
         units = sorted(documents.values(), key=lambda unit: str(unit["unit"]))
         self._sealed.append_if_absent(epoch, {"plan": plan, "units": units})  # no effect where it was sealed before
-        if plan is not None:
-            self._storage.delete([self._plan_key(epoch)])  # the first to go, see `units`
-        self._storage.delete(self._unit_key(epoch, unit["unit"]) for unit in units)
+        self._storage.delete(found)
 
     def history(self, first: int = 0) -> Iterator[SealedEpoch]:
         """As `sealed`, with each epoch's plan."""

@@ -162,3 +162,10 @@ def test_a_read_log_cut_off_again_and_again_keeps_what_it_said(cuts, count, unit
     storage, promised = MemoryStorage(), {}
     lives(read_epochs(count, units, promised), storage, cuts)
     expect_reads(storage, count, units, promised)
+
+
+def test_a_late_callers_plan_beside_the_sealed_one_is_not_believed():
+    """Cut off after the plan was written for an epoch that is sealed: its answer was lost, so nobody took it back."""
+    storage, promised = MemoryStorage(), {}
+    lives(read_epochs(2, 1, promised), storage, [(6, False), (0, True)])
+    expect_reads(storage, 2, 1, promised)
