@@ -13,6 +13,7 @@ from streaming_app.config import Config
 from streaming_app.errors import IngestError
 from streaming_app.runtime import logs
 from streaming_app.runtime.java import ensure_java
+from streaming_app.runtime.spark_home import ensure_spark_home
 
 # What the product relies on; `spark.conf` in the configuration may add to these but `_FIXED` stays.
 _FIXED: Final = {
@@ -59,6 +60,7 @@ def build_session(config: Config) -> SparkSession:
     os.environ.setdefault("PYSPARK_DRIVER_PYTHON", sys.executable)
     if _is_local(config):
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+        ensure_spark_home(os.environ)
     builder = SparkSession.builder.appName(config.spark.app_name)
     if config.spark.master:
         builder = builder.master(config.spark.master)

@@ -11,7 +11,7 @@ import pytest
 
 from streaming_app.config.models import Config, LoggingConfig
 from streaming_app.errors import ConfigError
-from streaming_app.runtime import java, logs
+from streaming_app.runtime import java, logs, spark_home
 from streaming_app.runtime.session import settings
 
 
@@ -98,3 +98,29 @@ def test_java_options_of_the_configuration_are_added_to_ours():
     found = settings(config(master="local[2,4]", conf={key: "-Dmine=1"}))[key]
     assert "-XX:+UseParallelGC" in found
     assert found.endswith("-Dmine=1")
+
+
+def test_spark_home_holds_the_installed_spark_without_its_zips(tmp_path, monkeypatch):
+    monkeypatch.setattr(spark_home.sys, "prefix", str(tmp_path))
+    for _ in range(2):  # made, then found
+        environ: dict[str, str] = {}
+        spark_home.ensure_spark_home(environ)
+        home = Path(environ["SPARK_HOME"])
+        assert home.is_relative_to(tmp_path)
+        assert (home / "bin" / "spark-submit").is_file()
+        assert list((home / "jars").glob("spark-core*.jar"))
+        assert not (home / "python").exists()
+
+
+def test_a_chosen_spark_home_is_kept():
+    environ = {"SPARK_HOME": "/opt/spark"}
+    spark_home.ensure_spark_home(environ)
+    assert environ == {"SPARK_HOME": "/opt/spark"}
+
+
+def test_no_writable_place_leaves_spark_to_find_its_own_home(tmp_path, monkeypatch):
+    (tmp_path / "share").write_text("a file where a folder should be")
+    monkeypatch.setattr(spark_home.sys, "prefix", str(tmp_path))
+    environ: dict[str, str] = {}
+    spark_home.ensure_spark_home(environ)
+    assert environ == {}
