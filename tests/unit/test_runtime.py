@@ -11,7 +11,7 @@ import pytest
 
 from streaming_app.config.models import Config, LoggingConfig
 from streaming_app.errors import ConfigError
-from streaming_app.runtime import java, logs, spark_home
+from streaming_app.runtime import daemon, java, logs, spark_home
 from streaming_app.runtime.session import settings
 
 
@@ -124,3 +124,13 @@ def test_no_writable_place_leaves_spark_to_find_its_own_home(tmp_path, monkeypat
     environ: dict[str, str] = {}
     spark_home.ensure_spark_home(environ)
     assert environ == {}
+
+
+def test_workers_forget_java_archives_only(monkeypatch):
+    monkeypatch.setattr(daemon.sys, "path", ["/spark/jars/spark-core.jar", "/lib/python", "/lib/modules.zip"])
+    monkeypatch.setattr(
+        daemon.sys, "path_importer_cache", {"/spark/jars/spark-core.jar": None, "/lib/modules.zip": None}
+    )
+    daemon.forget_jars()
+    assert daemon.sys.path == ["/lib/python", "/lib/modules.zip"]
+    assert list(daemon.sys.path_importer_cache) == ["/lib/modules.zip"]
