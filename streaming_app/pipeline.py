@@ -7,7 +7,7 @@ becomes null silently.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,10 +15,13 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from streaming_app.casting import cast_sql
+from streaming_app.quality import Severity
 from streaming_app.schema import Dataset, Decoded, Judged, Stage
 
 _FAILED: Final = "__cast_failed_{}"
 _DEAD: Final = "__dead"
+_NOTED: Final = "__noted_{}"
+_NOTES: Final = {Severity.WARNING: Judged.WARNINGS, Severity.INFO: Judged.INFOS}
 _DAY_MICROS: Final = "86400000000L"
 UTF_8: Final = "utf-8"
 BASE64: Final = "base64"
@@ -26,11 +29,12 @@ BASE64: Final = "base64"
 
 @dataclass(frozen=True)
 class RowRule:
-    """A critical rule as Spark runs it: `fails` is a boolean SQL expression over `columns`, true or false, never null."""
+    """A rule as Spark runs it: `fails` is a boolean SQL expression over `columns`, true or false, never null."""
 
     id: str
     fails: str
     columns: tuple[str, ...]
+    severity: Severity = Severity.CRITICAL
 
 
 def process(decoded: DataFrame, dataset: Dataset, rules: Sequence[RowRule]) -> DataFrame:
@@ -65,32 +69,64 @@ def _day(column: str, time_zone: str) -> Column:
 
 
 def judge(typed: DataFrame, dataset: Dataset, rules: Sequence[RowRule]) -> DataFrame:
-    """Adds stage and reasons: all of them for a row, not the first; a rule about a value that did not cast is left out."""
+    """Adds stage and reasons: all of them for a row, not the first; a rule about a value that did not cast is left out.
+
+    Critical rules give reasons. Rules of the other severities add a column each (schema.py, `Judged`), and none where
+    the suite has no such rule.
+    """
     unreadable = F.col(Decoded.ERROR).isNotNull()
     failed = {column.name: F.col(_FAILED.format(column.name)) for column in dataset.columns if column.type != "string"}
-    broken = {rule.id: F.expr(rule.fails) for rule in rules}
+    critical = [rule for rule in rules if rule.severity is Severity.CRITICAL]
     undated = F.col(dataset.partition_column).isNull()
-    dead = unreadable | _any([*failed.values(), *broken.values(), undated])
+    dead = unreadable | _any([*failed.values(), *(F.expr(rule.fails) for rule in critical), undated])
     cast_reasons = [F.when(flag, F.lit(f"{name}.cast")) for name, flag in failed.items()]
-    rule_reasons = [
-        F.when(broken[rule.id] & ~_any([failed[name] for name in rule.columns if name in failed]), F.lit(rule.id))
-        for rule in rules
-    ]
+    rule_reasons = [F.when(_broken(rule, failed), F.lit(rule.id)) for rule in critical]
     undated_reason = F.when(undated & ~failed[dataset.time_column], F.lit(f"{dataset.time_column}.missing"))
-    # array_except drops the nulls as array_compact would, but is compiled into the stage: array_compact's lambda is not,
-    # and would copy every row twice more.
-    found = F.array(*cast_reasons, *rule_reasons, undated_reason)
     reasons = F.when(unreadable, F.array(F.col(Decoded.ERROR))).otherwise(
-        F.array_except(found, F.array(F.lit(None).cast("string")))
+        _without_nulls([*cast_reasons, *rule_reasons, undated_reason])
     )
     stage = (
         F.when(unreadable, F.lit(Stage.DECODE.value))
         .when(_any(list(failed.values())), F.lit(Stage.CAST.value))
         .otherwise(F.lit(Stage.RULE.value))
     )
-    return typed.withColumn(_DEAD, dead).select(
-        "*", F.when(F.col(_DEAD), stage).alias(Judged.STAGE), F.when(F.col(_DEAD), reasons).alias(Judged.REASONS)
+    return (
+        _noted(typed, rules, failed)
+        .withColumn(_DEAD, dead)
+        .select(
+            "*", F.when(F.col(_DEAD), stage).alias(Judged.STAGE), F.when(F.col(_DEAD), reasons).alias(Judged.REASONS)
+        )
     )
+
+
+def _noted(typed: DataFrame, rules: Sequence[RowRule], failed: Mapping[str, Column]) -> DataFrame:
+    """Adds a column for each severity below critical that has rules: which of them a row fails, null for none.
+
+    Whether there is any is a column of its own, so that a row without pays for the checks and not for an array.
+    """
+    for severity, name in _NOTES.items():
+        broken = {rule.id: _broken(rule, failed) for rule in rules if rule.severity is severity}
+        if broken:
+            readable = F.col(Decoded.ERROR).isNull()
+            flag = _NOTED.format(severity.value)
+            found = _without_nulls([F.when(fails, F.lit(rule_id)) for rule_id, fails in broken.items()])
+            noted = typed.withColumn(flag, readable & _any(list(broken.values())))
+            typed = noted.withColumn(name, F.when(F.col(flag), found))
+    return typed
+
+
+def _broken(rule: RowRule, failed: Mapping[str, Column]) -> Column:
+    """Whether a row fails the rule, and the values that the rule is about could be read."""
+    return F.expr(rule.fails) & ~_any([failed[name] for name in rule.columns if name in failed])
+
+
+def _without_nulls(found: Sequence[Column]) -> Column:
+    """An array of what is not null.
+
+    array_except drops the nulls as array_compact would, but is compiled into the stage: array_compact's lambda is not,
+    and would copy every row twice more.
+    """
+    return F.array_except(F.array(*found), F.array(F.lit(None).cast("string")))
 
 
 def route(judged: DataFrame, dataset: Dataset) -> DataFrame:
@@ -99,6 +135,7 @@ def route(judged: DataFrame, dataset: Dataset) -> DataFrame:
     is_text = F.is_valid_utf8(F.col(Decoded.RAW).cast("string"))
     text = F.when(is_text, F.col(Decoded.RAW).cast("string")).otherwise(F.base64(F.col(Decoded.RAW)))
     encoding = F.when(is_text, F.lit(UTF_8)).otherwise(F.lit(BASE64))
+    notes = [name.value for name in _NOTES.values() if name in judged.columns]
     return judged.select(
         *[F.col(name) for name in dataset.column_names],
         Decoded.RESCUED.value,
@@ -107,6 +144,7 @@ def route(judged: DataFrame, dataset: Dataset) -> DataFrame:
         dataset.partition_column,
         Judged.STAGE.value,
         Judged.REASONS.value,
+        *notes,
         F.when(dead, text).alias(Judged.RAW),
         F.when(dead, encoding).alias(Judged.RAW_ENCODING),
     )

@@ -73,6 +73,10 @@ def log_batch(batch: Batch) -> None:
     }
     if counts.by_reason:
         figures["reasons"] = counts.by_reason
+    if counts.by_warning:
+        figures["warnings"] = counts.by_warning
+    if counts.by_info:
+        figures["infos"] = counts.by_info
     if batch.entry.arrived:
         figures["oldest_s"] = round(batch.entry.committed_at - batch.entry.arrived[0], 3)
     figures["ms"] = batch.durations_ms.get("triggerExecution")

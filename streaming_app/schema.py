@@ -39,13 +39,16 @@ class Judged(StrEnum):
     """Columns that the pipeline adds for the sink: `stage` is null for a clean row.
 
     Schema: stage string (decode | cast | rule | duplicate), reasons array<string>, raw string (null for clean rows),
-    raw_encoding string (utf-8 | base64).
+    raw_encoding string (utf-8 | base64). Only where the suite has such rules: quality_warnings array<string> and
+    quality_infos array<string>, the ids of the rules of that severity that the row fails, null where it fails none.
     """
 
     STAGE = "stage"
     REASONS = "reasons"
     RAW = "raw"
     RAW_ENCODING = "raw_encoding"
+    WARNINGS = "quality_warnings"
+    INFOS = "quality_infos"
 
 
 class Stage(StrEnum):

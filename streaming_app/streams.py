@@ -13,7 +13,7 @@ from streaming_app.config import Loaded
 from streaming_app.config.models import SourceName
 from streaming_app.pipeline import RowRule, process
 from streaming_app.places import checkpoint_of
-from streaming_app.quality import Severity, Suite, compile_rule
+from streaming_app.quality import Suite, compile_rule
 from streaming_app.schema import Dataset
 from streaming_app.sink import LakeSink, SinkOptions
 from streaming_app.sources.csv_files import CsvFilesDataSource, csv_options
@@ -67,9 +67,8 @@ def register(spark: SparkSession) -> None:
 
 
 def row_rules(suite: Suite, dataset: Dataset) -> tuple[RowRule, ...]:
-    """The suite's critical row-level rules as the pipeline runs them."""
-    critical = (rule for rule in suite.row_rules if rule.severity is Severity.CRITICAL)
-    return tuple(RowRule(rule.id, compile_rule(rule, dataset), rule.columns) for rule in critical)
+    """The suite's row-level rules as the pipeline runs them."""
+    return tuple(RowRule(rule.id, compile_rule(rule, dataset), rule.columns, rule.severity) for rule in suite.row_rules)
 
 
 def sink_options(loaded: Loaded, source: str, suite_fingerprint: str) -> SinkOptions:

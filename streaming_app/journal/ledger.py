@@ -39,7 +39,10 @@ class LedgerFile:
 
 @dataclass(frozen=True)
 class Counts:
-    """Rows of a micro-batch. `read` comes from the read log, the others from the writers; they must add up."""
+    """Rows of a micro-batch. `read` comes from the read log, the others from the writers; they must add up.
+
+    The dictionaries count rows by rule. A dead letter counts in `by_warning` and `by_info`, too, where it fails such a rule.
+    """
 
     read: int = 0
     clean: int = 0
@@ -47,6 +50,8 @@ class Counts:
     duplicates: int = 0
     by_reason: dict[str, int] = field(default_factory=dict)
     by_stage: dict[str, int] = field(default_factory=dict)
+    by_warning: dict[str, int] = field(default_factory=dict)
+    by_info: dict[str, int] = field(default_factory=dict)
 
     @property
     def written(self) -> int:
@@ -83,6 +88,8 @@ class Entry:
             "duplicates": counts.duplicates,
             "by_reason": counts.by_reason,
             "by_stage": counts.by_stage,
+            "by_warning": counts.by_warning,
+            "by_info": counts.by_info,
             "files": [file.to_json() for file in self.files],
             "arrived": list(self.arrived) if self.arrived else None,
             "committed_at": self.committed_at,
@@ -104,6 +111,8 @@ class Entry:
                 value["duplicates"],
                 dict(value["by_reason"]),
                 dict(value["by_stage"]),
+                dict(value.get("by_warning", {})),  # entries of version 0.1 have none
+                dict(value.get("by_info", {})),
             ),
             files=tuple(LedgerFile.from_json(file) for file in value["files"]),
             arrived=tuple(value["arrived"]) if value["arrived"] else None,

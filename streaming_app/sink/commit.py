@@ -36,6 +36,8 @@ class TaskResult:
     files: tuple[LedgerFile, ...]
     by_reason: dict[str, int] = field(default_factory=dict)
     by_stage: dict[str, int] = field(default_factory=dict)
+    by_warning: dict[str, int] = field(default_factory=dict)
+    by_info: dict[str, int] = field(default_factory=dict)
     arrived: tuple[float, float] | None = None
 
     def to_json(self) -> str:
@@ -46,6 +48,8 @@ class TaskResult:
                 "files": [file.to_json() for file in self.files],
                 "by_reason": self.by_reason,
                 "by_stage": self.by_stage,
+                "by_warning": self.by_warning,
+                "by_info": self.by_info,
                 "arrived": self.arrived,
             }
         )
@@ -56,7 +60,7 @@ class TaskResult:
         value = json.loads(text)
         files = tuple(LedgerFile.from_json(file) for file in value["files"])
         arrived = tuple(value["arrived"]) if value["arrived"] else None
-        return cls(value["rows"], files, value["by_reason"], value["by_stage"], arrived)
+        return cls(**{**value, "files": files, "arrived": arrived})
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,8 @@ class Committer:
             dead=_rows(files, DEAD_LETTER),
             by_reason=_sum(result.by_reason for result in results),
             by_stage=_sum(result.by_stage for result in results),
+            by_warning=_sum(result.by_warning for result in results),
+            by_info=_sum(result.by_info for result in results),
         )
         if counts.read != counts.written:
             raise DataLossError(

@@ -52,13 +52,23 @@ DEAD_LETTER_SCHEMA: Final = pa.schema(
 
 
 def clean_schema(dataset: Dataset) -> pa.Schema:
-    """Arrow schema of the clean table's files; the partition columns stand in their paths."""
+    """Arrow schema of the clean table's files; the partition columns stand in their paths.
+
+    `quality_warnings` is always there, null in every row where the suite has no such rules: the table is a contract
+    with Athena, which does not change when a rule does.
+    """
     columns = [
         (column.name, pa.decimal128(*column.decimal_digits) if column.decimal_digits else _ARROW_TYPES[column.type])
         for column in dataset.columns
     ]
     return pa.schema(
-        [*columns, (Decoded.RESCUED, pa.string()), (Decoded.POSITION, pa.string()), (INGESTED_AT, _TIMESTAMP)]
+        [
+            *columns,
+            (Decoded.RESCUED, pa.string()),
+            (Judged.WARNINGS, pa.list_(pa.string())),
+            (Decoded.POSITION, pa.string()),
+            (INGESTED_AT, _TIMESTAMP),
+        ]
     )
 
 
@@ -132,6 +142,7 @@ class TaskWriter:
         self._rows = 0
         self._by_reason: dict[str, int] = {}
         self._by_stage: dict[str, int] = {}
+        self._notes: dict[str, dict[str, int]] = {Judged.WARNINGS: {}, Judged.INFOS: {}}
         self._arrived: list[float] = []
 
     def add(self, batch: pa.RecordBatch) -> None:
@@ -140,6 +151,7 @@ class TaskWriter:
             return
         self._rows += batch.num_rows
         self._note_arrival(batch.column(Decoded.ARRIVED_AT))
+        self._count_notes(batch)
         stage = batch.column(Judged.STAGE)
         if stage.null_count == batch.num_rows:
             self._add_clean(batch)
@@ -151,12 +163,18 @@ class TaskWriter:
         """End all files and tell what was written."""
         files = (*self._clean.finish(), *self._dead.finish())
         arrived = (min(self._arrived), max(self._arrived)) if self._arrived else None
-        return TaskResult(self._rows, files, self._by_reason, self._by_stage, arrived)
+        warnings, infos = self._notes[Judged.WARNINGS], self._notes[Judged.INFOS]
+        return TaskResult(self._rows, files, self._by_reason, self._by_stage, warnings, infos, arrived)
 
     def abort(self) -> None:
         """Throw everything away."""
         self._clean.abort()
         self._dead.abort()
+
+    def _count_notes(self, batch: pa.RecordBatch) -> None:
+        for name, counts in self._notes.items():
+            if name in batch.schema.names:
+                _count(batch.column(name).flatten(), counts)
 
     def _note_arrival(self, arrived: Any) -> None:
         ends = pc.min_max(arrived).as_py()
@@ -170,9 +188,11 @@ class TaskWriter:
             self._clean.add(f"{partition}={date.isoformat()}", self._conform(rows))
 
     def _conform(self, rows: pa.RecordBatch) -> pa.RecordBatch:
-        now = pa.repeat(pa.scalar(self._now, _TIMESTAMP), rows.num_rows)
+        made = {INGESTED_AT: pa.repeat(pa.scalar(self._now, _TIMESTAMP), rows.num_rows)}
+        if Judged.WARNINGS not in rows.schema.names:
+            made[Judged.WARNINGS] = pa.nulls(rows.num_rows, pa.list_(pa.string()))
         arrays = [
-            now if field.name == INGESTED_AT else rows.column(field.name).cast(field.type)
+            made[field.name] if field.name in made else rows.column(field.name).cast(field.type)
             for field in self._clean_schema
         ]
         return pa.RecordBatch.from_arrays(arrays, schema=self._clean_schema)

@@ -233,6 +233,31 @@ def test_ledger_entry_says_what_the_batch_was(tmp_path, orders):
     assert json.loads(json.dumps(entry.to_json())) == entry.to_json()
 
 
+def test_warnings_are_counted_by_rule_and_marked_in_clean_rows(tmp_path, orders):
+    options = prepare(tmp_path, orders, read=10)
+    lists = pa.list_(pa.string())
+    rows = batch(orders, 0, 10)
+    rows = rows.append_column("quality_warnings", pa.array([["w"], ["w", "v"], None, None, None] * 2, lists))
+    rows = rows.append_column("quality_infos", pa.array([None, None, ["i"], None, None] * 2, lists))
+    writer = TaskWriter(options)
+    writer.add(rows)
+    Committer(options).commit([writer.finish()], 0)
+    counts = Ledger(options.open_checkpoint()).get(0).counts
+    assert (counts.by_warning, counts.by_info, counts.by_reason) == ({"w": 4, "v": 2}, {"i": 2}, {"r": 2})
+    marked = {}
+    for file in Path(options.lake, "clean").rglob("*.parquet"):
+        marked |= {row["source_position"]: row["quality_warnings"] for row in pq.ParquetFile(file).read().to_pylist()}
+    assert len(marked) == 8
+    assert {position: found for position, found in marked.items() if found} == {"s:1": ["w", "v"], "s:6": ["w", "v"]}
+
+
+def test_clean_files_have_the_warnings_column_also_without_such_rules(tmp_path, orders):
+    options = prepare(tmp_path, orders)
+    Committer(options).commit(write(options, orders), 0)
+    file = next(Path(options.lake, "clean").rglob("*.parquet"))
+    assert pq.ParquetFile(file).read()["quality_warnings"].null_count == pq.read_metadata(file).num_rows
+
+
 def test_temporary_files_of_a_killed_spark_do_not_stand_in_the_way(tmp_path, orders):
     options = prepare(tmp_path, orders)
     offsets = Path(options.checkpoint, "offsets")

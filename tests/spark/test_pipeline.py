@@ -11,6 +11,7 @@ import pytest
 from streaming_app.casting import cast_sql
 from streaming_app.decode.json_events import JsonDecoder
 from streaming_app.pipeline import RowRule, process
+from streaming_app.quality import Severity
 from streaming_app.schema import Column, Decoded
 
 pytestmark = pytest.mark.spark
@@ -66,6 +67,56 @@ def test_cast_failure_hides_rules_about_that_value_but_no_others(spark, orders):
     event = GOOD.replace(b"12.5", b'"abc"').replace(b"Medan", b"Atlantis")
     (row,) = judged(spark, orders, [event])
     assert (row["stage"], row["reasons"]) == ("cast", ["amount.cast", "city.in_set"])
+
+
+NOTED = (
+    *RULES,
+    RowRule("item.not_null", "item IS NULL", ("item",), Severity.WARNING),
+    RowRule("quantity.small", "coalesce(quantity > 10, false)", ("quantity",), Severity.WARNING),
+    RowRule("quantity.not_null", "quantity IS NULL", ("quantity",), Severity.INFO),
+)
+
+
+def test_warning_marks_a_row_and_keeps_it(spark, orders):
+    many = GOOD.replace(b'"quantity":2', b'"quantity":99')
+    one, other = judged(spark, orders, [many, GOOD.replace(b"{", b'{"item":"Latte",', 1)], NOTED)
+    assert (one["stage"], one["quality_warnings"]) == (None, ["item.not_null", "quantity.small"])
+    assert (other["stage"], other["quality_warnings"], other["quality_infos"]) == (None, None, None)
+
+
+def test_info_only_tells_and_a_dead_letter_is_told_of_too(spark, orders):
+    event = GOOD.replace(b'"quantity":2,', b"").replace(b"Medan", b"Atlantis")
+    (row,) = judged(spark, orders, [event], NOTED)
+    assert (row["stage"], row["reasons"]) == ("rule", ["city.in_set"])
+    assert (row["quality_warnings"], row["quality_infos"]) == (["item.not_null"], ["quantity.not_null"])
+
+
+def test_no_warning_is_about_a_value_that_did_not_cast_or_a_row_that_could_not_be_read(spark, orders):
+    event = GOOD.replace(b'"quantity":2', b'"quantity":"two"')
+    cast, unreadable = judged(spark, orders, [event, b"nonsense"], NOTED)
+    assert (cast["reasons"], cast["quality_warnings"], cast["quality_infos"]) == (
+        ["quantity.cast"],
+        ["item.not_null"],
+        None,
+    )
+    assert (unreadable["stage"], unreadable["quality_warnings"], unreadable["quality_infos"]) == ("decode", None, None)
+
+
+def test_judging_stays_one_compiled_stage(spark, orders):
+    texts = ", ".join(f"CAST(id AS STRING) AS {name}" for name in orders.column_names)
+    decoded = spark.range(3).selectExpr(
+        *texts.split(", "),
+        "CAST(NULL AS STRING) AS rescued_data",
+        "CAST(NULL AS STRING) AS decode_error",
+        "CAST('x' AS BINARY) AS raw",
+        "'s:1' AS source_position",
+        "current_timestamp() AS arrived_at",
+    )
+    plan = process(decoded, orders, NOTED)._jdf.queryExecution().executedPlan()
+    assert plan.getClass().getSimpleName() == "WholeStageCodegenExec"
+    assert "HigherOrderFunction" not in plan.toString()
+    plain = process(decoded, orders, RULES)
+    assert not {"quality_warnings", "quality_infos"} & set(plain.columns)
 
 
 def test_unreadable_bytes_are_kept_as_base64(spark, orders):
