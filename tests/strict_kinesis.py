@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import json
 import random
 import threading
@@ -90,6 +91,7 @@ class StrictKinesis:
         self.calls_by_shard: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.script: deque[str] = deque()  # error codes for the next GetRecords calls, before any rate counts
         self._streams: dict[str, dict[str, Shard]] = {}
+        self.parents: dict[str, list[str]] = {}  # of every shard there ever was
         self._expired: set[tuple[str, str]] = set()
         self._numbers = 0
         self._random = random.Random(rules.seed)
@@ -110,6 +112,15 @@ class StrictKinesis:
 
     def delete(self, stream: str) -> None:
         del self._streams[stream]
+
+    def reset(self) -> None:
+        """Forget every stream and rule; clients may stay."""
+        with self._lock:
+            self.rules = Rules(seed=self.rules.seed)
+            self.script.clear()
+            self._streams.clear()
+            self._expired.clear()
+            self.parents.clear()
 
     def put(self, stream: str, events: Sequence[bytes], key: Callable[[bytes], str] | None = None) -> list[str]:
         """Append; returns each record's shardId:sequenceNumber."""
@@ -136,10 +147,11 @@ class StrictKinesis:
                 shard.closed, shard.children = True, [child]
             return child
 
-    def expire_shard(self, stream: str, shard: str) -> None:
+    def expire_shard(self, stream: str, shard: str, *, missing_ok: bool = False) -> None:
         with self._lock:
-            del self._streams[stream][shard]
-            self._expired.add((stream, shard))
+            if shard in self._streams[stream] or not missing_ok:
+                del self._streams[stream][shard]
+                self._expired.add((stream, shard))
 
     def trim(self, stream: str, shard: str, records: int) -> None:
         """Retention takes the oldest records."""
@@ -148,6 +160,11 @@ class StrictKinesis:
 
     def open_shards(self, stream: str) -> list[str]:
         return [shard.id for shard in self._streams[stream].values() if not shard.closed]
+
+    def adjacent_shards(self, stream: str) -> list[tuple[str, str]]:
+        """Pairs of open shards that can be merged."""
+        shards = sorted((s for s in self._streams[stream].values() if not s.closed), key=lambda s: s.first_hash)
+        return [(one.id, two.id) for one, two in itertools.pairwise(shards) if one.last_hash + 1 == two.first_hash]
 
     def records(self, stream: str) -> list[str]:
         return [f"{shard.id}:{number(r.sequence)}" for shard in self._streams[stream].values() for r in shard.records]
@@ -340,6 +357,7 @@ class StrictKinesis:
         expired = sum(name == stream for name, _ in self._expired)
         shard = Shard(f"shardId-{len(made) + expired:012d}", first_hash, last_hash, parents)
         made[shard.id] = shard
+        self.parents[shard.id] = parents
         return shard.id
 
     def _append(self, stream: str, key: str, data: bytes) -> str:
