@@ -18,6 +18,7 @@ from streaming_app.schema import Dataset
 from streaming_app.sink import LakeSink, SinkOptions
 from streaming_app.sources.csv_files import CsvFilesDataSource, csv_options
 from streaming_app.sources.kinesis import DecodedKinesisDataSource, kinesis_options
+from streaming_app.thresholds import Limits
 
 _FORMATS: Final = {SourceName.KINESIS: DecodedKinesisDataSource, SourceName.CSV: CsvFilesDataSource}
 
@@ -71,7 +72,19 @@ def row_rules(suite: Suite, dataset: Dataset) -> tuple[RowRule, ...]:
     return tuple(RowRule(rule.id, compile_rule(rule, dataset), rule.columns, rule.severity) for rule in suite.row_rules)
 
 
-def sink_options(loaded: Loaded, source: str, suite_fingerprint: str) -> SinkOptions:
+def limits(loaded: Loaded, suite: Suite) -> Limits:
+    """The circuit breaker's limits: the configuration's, and each rule's own `mostly`."""
+    quality = loaded.config.quality
+    return Limits(
+        rules=tuple(limit for rule in suite.row_rules if (limit := rule.limit)),
+        max_dead_ratio=quality.max_dead_ratio,
+        min_rows=quality.min_rows,
+        window_rows=quality.window_rows,
+        stop=quality.on_breach == "stop",
+    )
+
+
+def sink_options(loaded: Loaded, source: str, suite: Suite) -> SinkOptions:
     """The sink of one source, also for recovery and audit."""
     config = loaded.config
     labels = {SourceName.KINESIS: f"kinesis:{config.sources.kinesis.stream}", SourceName.CSV: "csv"}
@@ -82,7 +95,8 @@ def sink_options(loaded: Loaded, source: str, suite_fingerprint: str) -> SinkOpt
         owner=source,
         input_source=SourceName.INPUT_SOURCE[source].value,
         dataset=loaded.dataset.to_option(),
-        suite_fingerprint=suite_fingerprint,
+        suite_fingerprint=suite.fingerprint,
+        limits=limits(loaded, suite).to_json(),
         storage=config.lake.s3.storage_options().to_options(),
         **config.sink.model_dump(),
     )
@@ -97,7 +111,7 @@ def build_stream(loaded: Loaded, suite: Suite, source: str, run: RunOptions) -> 
         checkpoint=checkpoint,
         source_format=_FORMATS[source].name(),
         source_options=_source_options(loaded, source, checkpoint, run),
-        sink=sink_options(loaded, source, suite.fingerprint),
+        sink=sink_options(loaded, source, suite),
         dataset=dataset,
         rules=row_rules(suite, dataset),
         trigger_seconds=config.service.trigger,

@@ -168,6 +168,15 @@ def _sizes(config: Config) -> Findings:
         )
 
 
+def _window_too_short(config: Config) -> Findings:
+    quality = config.quality
+    if 0 < quality.window_rows < quality.min_rows:
+        yield Contradiction(
+            ("quality.window_rows", "quality.min_rows"),
+            f"is less than min_rows {quality.min_rows}: the window could never be judged",
+        )
+
+
 # Settings of Spark that this product's promises rest on: the value they must not have, and why.
 _SPARK: Final[dict[str, tuple[Callable[[str], bool], str]]] = {
     "spark.master": (bool, "set spark.master of this file instead"),
@@ -204,5 +213,6 @@ CHECKS: Final[tuple[Callable[[Config], Findings], ...]] = (
     _archive,
     _s3_options_unused,
     _sizes,
+    _window_too_short,
     _spark_settings,
 )

@@ -255,6 +255,26 @@ class SinkConfig(Model):
     )
 
 
+class QualityConfig(Model):
+    """The circuit breaker: when a micro-batch is too bad to be published, or bad enough to tell somebody.
+
+    A rule's own limit is its `mostly` in the suite. A batch is judged by itself and, with `window_rows`, together with
+    those before it.
+    """
+
+    on_breach: Literal["alert", "stop"] = Field(
+        "alert",
+        description="stop publishes nothing of the batch and ends the service with exit code 3. Rules below critical only alert.",
+    )
+    max_dead_ratio: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = Field(
+        None, description="Share of rows that may become dead letters; empty sets no limit."
+    )
+    min_rows: Count = Field(100, description="With fewer rows (for a rule: rows that it looks at) nothing is judged.")
+    window_rows: Annotated[int, Field(ge=0)] = Field(
+        0, description="Rows of the sliding window over batches, to a twentieth; 0 judges each batch by itself only."
+    )
+
+
 class ServiceConfig(Model):
     """The long-running application."""
 
@@ -298,6 +318,7 @@ class Config(Model):
     lake: LakeConfig
     sources: SourcesConfig
     sink: SinkConfig = SinkConfig()
+    quality: QualityConfig = QualityConfig()
     service: ServiceConfig = ServiceConfig()
     spark: SparkConfig = SparkConfig()
     logging: LoggingConfig = LoggingConfig()

@@ -7,7 +7,7 @@ finished by recovery. A batch with an entry is never written again.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -61,7 +61,11 @@ class Counts:
 
 @dataclass(frozen=True)
 class Entry:
-    """One committed micro-batch. Times are seconds since the epoch; `arrived` is the oldest and newest row's arrival."""
+    """One committed micro-batch. Times are seconds since the epoch; `arrived` is the oldest and newest row's arrival.
+
+    `breaches` are the limits that it broke and was published nevertheless, in words by the limit's name. `window` is what
+    the circuit breaker has seen up to here (thresholds.py).
+    """
 
     batch_id: int
     epoch: int
@@ -72,6 +76,8 @@ class Entry:
     files: tuple[LedgerFile, ...]
     arrived: tuple[float, float] | None
     committed_at: float
+    breaches: Mapping[str, str] = field(default_factory=dict)
+    window: Sequence[Any] = ()
 
     def to_json(self) -> Document:
         """A JSON object that `from_json` reads back."""
@@ -93,6 +99,8 @@ class Entry:
             "files": [file.to_json() for file in self.files],
             "arrived": list(self.arrived) if self.arrived else None,
             "committed_at": self.committed_at,
+            **({"breaches": dict(self.breaches)} if self.breaches else {}),
+            **({"window": list(self.window)} if self.window else {}),
         }
 
     @classmethod
@@ -117,6 +125,8 @@ class Entry:
             files=tuple(LedgerFile.from_json(file) for file in value["files"]),
             arrived=tuple(value["arrived"]) if value["arrived"] else None,
             committed_at=value["committed_at"],
+            breaches=value.get("breaches", {}),
+            window=tuple(value.get("window", ())),
         )
 
 

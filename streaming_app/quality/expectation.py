@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
 
 from streaming_app.quality.arguments import Arguments
+from streaming_app.thresholds import Skips
+
+# By the first word of `ignore_row_if`: both_values_are_missing, any_value_is_missing, never, ...
+_IGNORED: Final = {"either": Skips.ANY, "any": Skips.ANY, "neither": Skips.NONE, "never": Skips.NONE}
 
 
 class RowLevel(NamedTuple):
@@ -18,3 +22,10 @@ class RowLevel(NamedTuple):
     type: str
     short: str
     compile: Callable[[Arguments], str]
+    skips: Skips | None = Skips.ANY  # None: as the kwarg ignore_row_if says
+
+    def skipped(self, kwargs: Mapping[str, Any]) -> Skips:
+        """Which rows Great Expectations leaves out before it takes the share that `mostly` is compared with."""
+        if self.skips is not None:
+            return self.skips
+        return _IGNORED.get(str(kwargs.get("ignore_row_if")).partition("_")[0], Skips.ALL)

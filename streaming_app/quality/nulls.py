@@ -7,6 +7,7 @@ from typing import Final
 from streaming_app.quality.arguments import Arguments
 from streaming_app.quality.expectation import RowLevel
 from streaming_app.quality.sql import identifier
+from streaming_app.thresholds import Skips
 
 
 def _not_null(arguments: Arguments) -> str:
@@ -18,6 +19,6 @@ def _null(arguments: Arguments) -> str:
 
 
 EXPECTATIONS: Final = (
-    RowLevel("expect_column_values_to_not_be_null", "not_null", _not_null),
-    RowLevel("expect_column_values_to_be_null", "null", _null),
+    RowLevel("expect_column_values_to_not_be_null", "not_null", _not_null, Skips.NONE),
+    RowLevel("expect_column_values_to_be_null", "null", _null, Skips.NONE),
 )

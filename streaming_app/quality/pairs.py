@@ -76,7 +76,7 @@ def _value(arguments: Arguments, name: str, column: Column, value: Any) -> str:
 
 
 EXPECTATIONS: Final = (
-    RowLevel("expect_column_pair_values_to_be_equal", "pair_equal", _equal),
-    RowLevel("expect_column_pair_values_a_to_be_greater_than_b", "pair_greater", _greater),
-    RowLevel("expect_column_pair_values_to_be_in_set", "pair_in_set", _in_set),
+    RowLevel("expect_column_pair_values_to_be_equal", "pair_equal", _equal, None),
+    RowLevel("expect_column_pair_values_a_to_be_greater_than_b", "pair_greater", _greater, None),
+    RowLevel("expect_column_pair_values_to_be_in_set", "pair_in_set", _in_set, None),
 )

@@ -65,7 +65,7 @@ def _unique(arguments: Arguments) -> str:
 
 
 EXPECTATIONS: Final = (
-    RowLevel("expect_multicolumn_sum_to_equal", "sum_equals", _sum_equals),
-    RowLevel("expect_multicolumn_values_to_be_equal", "values_equal", _equal),
-    RowLevel("expect_select_column_values_to_be_unique_within_record", "unique_within_record", _unique),
+    RowLevel("expect_multicolumn_sum_to_equal", "sum_equals", _sum_equals, None),
+    RowLevel("expect_multicolumn_values_to_be_equal", "values_equal", _equal, None),
+    RowLevel("expect_select_column_values_to_be_unique_within_record", "unique_within_record", _unique, None),
 )

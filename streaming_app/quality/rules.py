@@ -12,6 +12,7 @@ from streaming_app.quality import nulls, pairs, patterns, ranges, records, sets
 from streaming_app.quality.arguments import Arguments
 from streaming_app.quality.expectation import RowLevel
 from streaming_app.schema import Dataset
+from streaming_app.thresholds import RuleLimit
 
 ROW_LEVEL: Final[dict[str, RowLevel]] = {
     expectation.type: expectation
@@ -42,6 +43,18 @@ class Rule:
     mostly: float = 1.0
     kwargs: Mapping[str, Any] = field(default_factory=dict, hash=False)
     description: str = ""
+
+    @property
+    def limit(self) -> RuleLimit | None:
+        """The rule's threshold for the stream, None where no `mostly` is written: then each row is judged and no batch.
+
+        Great Expectations' own default (all have to pass) would stop a stream at its first bad row.
+        """
+        expectation = ROW_LEVEL.get(self.expectation_type)
+        if expectation is None or self.kwargs.get("mostly") is None:
+            return None
+        skips = expectation.skipped(self.kwargs)
+        return RuleLimit(self.id, self.mostly, self.columns, skips, self.severity is Severity.CRITICAL)
 
     @property
     def row_level(self) -> bool:

@@ -14,23 +14,28 @@ import time
 import uuid
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from streaming_app.errors import DataLossError, SinkError
+from streaming_app.errors import DataLossError, QualityStop, SinkError
 from streaming_app.journal.ledger import Counts, Entry, Ledger, LedgerFile
 from streaming_app.journal.read_log import ReadLog
 from streaming_app.journal.spark_log import epoch_of_batch, is_committed, remove_leftovers
 from streaming_app.schema import CLEAN, DEAD_LETTER
 from streaming_app.sink.options import SinkOptions
 from streaming_app.storage import Published, is_s3
+from streaming_app.thresholds import Judgement, Tally, from_window, judge, to_window
 
 _THREADS: Final = 8
+_REASONS: Final = 5  # named in a message
 
 
 @dataclass(frozen=True)
 class TaskResult:
-    """What one task wrote: its files and what it counted. Travels to the driver as JSON."""
+    """What one task wrote: its files and what it counted. Travels to the driver as JSON.
+
+    `looked_at`: by rule with a limit, the rows that the rule looks at.
+    """
 
     rows: int
     files: tuple[LedgerFile, ...]
@@ -38,6 +43,7 @@ class TaskResult:
     by_stage: dict[str, int] = field(default_factory=dict)
     by_warning: dict[str, int] = field(default_factory=dict)
     by_info: dict[str, int] = field(default_factory=dict)
+    looked_at: dict[str, int] = field(default_factory=dict)
     arrived: tuple[float, float] | None = None
 
     def to_json(self) -> str:
@@ -50,6 +56,7 @@ class TaskResult:
                 "by_stage": self.by_stage,
                 "by_warning": self.by_warning,
                 "by_info": self.by_info,
+                "looked_at": self.looked_at,
                 "arrived": self.arrived,
             }
         )
@@ -80,10 +87,16 @@ class Committer:
         self._lake = options.open_lake()
         self._checkpoint = options.open_checkpoint()
         self._ledger = Ledger(self._checkpoint)
+        self._limits = options.load_limits()
 
     def commit(self, results: Sequence[TaskResult], batch_id: int) -> Entry:
-        """Make a batch part of the lake. Raises DataLossError when rows read and rows written differ."""
+        """Make a batch part of the lake.
+
+        Raises DataLossError when rows read and rows written differ, QualityStop when the batch breaks a limit that stops.
+        """
         entry = self._entry(results, batch_id)
+        if self._limits.any:
+            entry = self._judged(entry, _sum(result.looked_at for result in results))
         if not self._ledger.append_if_absent(entry):
             entry = self._settle(entry)
         self._publish_all(entry)
@@ -137,6 +150,36 @@ class Committer:
             files=files,
             arrived=(min(times), max(times)) if times else None,
             committed_at=time.time(),
+        )
+
+    def _judged(self, entry: Entry, looked_at: dict[str, int]) -> Entry:
+        """The entry with what the circuit breaker says. A batch that is in the ledger already is never stopped."""
+        counts = entry.counts
+        failed = _sum([counts.by_reason, counts.by_warning, counts.by_info])
+        tally = Tally(
+            counts.clean + counts.dead, counts.dead, looked_at, {key: failed.get(key, 0) for key in looked_at}
+        )
+        judgement = judge(self._limits, tally, self._window(entry))
+        if judgement.stops and self._ledger.get(entry.batch_id) is None:
+            raise QualityStop(self._why(entry, judgement))
+        breaches = {breach.key: breach.text for breach in judgement.breaches}
+        return replace(entry, breaches=breaches, window=tuple(to_window(judgement.window)))
+
+    def _window(self, entry: Entry) -> list[Tally]:
+        """What the breaker saw before this batch; other rules, other window: what they rejected says nothing of these."""
+        if not self._limits.window_rows:
+            return []
+        before = self._ledger.get(entry.batch_id - 1)
+        same = before is not None and before.suite_fingerprint == entry.suite_fingerprint
+        return from_window(before.window) if before is not None and same else []
+
+    def _why(self, entry: Entry, judgement: Judgement) -> str:
+        reasons = sorted(entry.counts.by_reason.items(), key=lambda item: -item[1])[:_REASONS]
+        most = ", ".join(f"{reason} {count}" for reason, count in reasons)
+        return (
+            f"{self._options.source} batch {entry.batch_id}: {'; '.join(breach.text for breach in judgement.breaches)}."
+            f" Most frequent reasons: {most or 'none'}. Nothing of this batch was published and it was not skipped: mend the"
+            " rules, the limits or the data and start again, it goes on with this batch."
         )
 
     def _settle(self, ours: Entry) -> Entry:

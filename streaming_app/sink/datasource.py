@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import reduce
 from typing import Any, Final
 
 import pyarrow as pa
@@ -19,10 +20,11 @@ from pyspark.sql.datasource import DataSource, DataSourceStreamArrowWriter, Writ
 from pyspark.sql.types import StructType
 
 from streaming_app.errors import ConfigError
-from streaming_app.schema import CLEAN, DEAD_DATE, DEAD_LETTER, INGESTED_AT, Dataset, Decoded, Judged
+from streaming_app.schema import CLEAN, DEAD_DATE, DEAD_LETTER, INGESTED_AT, Dataset, Decoded, Judged, Stage
 from streaming_app.sink.commit import Committer, TaskResult
 from streaming_app.sink.options import SinkOptions
 from streaming_app.sink.parquet_files import TableFiles
+from streaming_app.thresholds import RuleLimit, Skips
 
 FORMAT: Final = "qsr-lake"
 _TIMESTAMP: Final = pa.timestamp("us", tz="UTC")
@@ -143,6 +145,8 @@ class TaskWriter:
         self._by_reason: dict[str, int] = {}
         self._by_stage: dict[str, int] = {}
         self._notes: dict[str, dict[str, int]] = {Judged.WARNINGS: {}, Judged.INFOS: {}}
+        self._limits = options.load_limits().rules
+        self._looked_at: dict[str, int] = {}
         self._arrived: list[float] = []
 
     def add(self, batch: pa.RecordBatch) -> None:
@@ -152,6 +156,8 @@ class TaskWriter:
         self._rows += batch.num_rows
         self._note_arrival(batch.column(Decoded.ARRIVED_AT))
         self._count_notes(batch)
+        if self._limits:
+            self._count_looked_at(batch)
         stage = batch.column(Judged.STAGE)
         if stage.null_count == batch.num_rows:
             self._add_clean(batch)
@@ -164,7 +170,7 @@ class TaskWriter:
         files = (*self._clean.finish(), *self._dead.finish())
         arrived = (min(self._arrived), max(self._arrived)) if self._arrived else None
         warnings, infos = self._notes[Judged.WARNINGS], self._notes[Judged.INFOS]
-        return TaskResult(self._rows, files, self._by_reason, self._by_stage, warnings, infos, arrived)
+        return TaskResult(self._rows, files, self._by_reason, self._by_stage, warnings, infos, self._looked_at, arrived)
 
     def abort(self) -> None:
         """Throw everything away."""
@@ -175,6 +181,10 @@ class TaskWriter:
         for name, counts in self._notes.items():
             if name in batch.schema.names:
                 _count(batch.column(name).flatten(), counts)
+
+    def _count_looked_at(self, batch: pa.RecordBatch) -> None:
+        for limit in self._limits:
+            self._looked_at[limit.id] = self._looked_at.get(limit.id, 0) + looked_at(batch, limit)
 
     def _note_arrival(self, arrived: Any) -> None:
         ends = pc.min_max(arrived).as_py()
@@ -215,6 +225,21 @@ class TaskWriter:
         ]
         batch = pa.RecordBatch.from_arrays(arrays, schema=DEAD_LETTER_SCHEMA)
         self._dead.add(f"{DEAD_DATE}={self._now.date().isoformat()}", batch)
+
+
+def looked_at(batch: pa.RecordBatch, limit: RuleLimit) -> int:
+    """Rows of the judged layout that a rule looks at, as Great Expectations counts them.
+
+    A row that could not be read counts nowhere: it has no values, only nulls.
+    """
+    if limit.skips is Skips.NONE:
+        unreadable = pc.sum(pc.equal(batch.column(Judged.STAGE), Stage.DECODE.value)).as_py()
+        return int(batch.num_rows - (unreadable or 0))
+    columns = [batch.column(name) for name in limit.columns]
+    if len(columns) == 1:
+        return int(batch.num_rows - columns[0].null_count)
+    join = pc.and_ if limit.skips is Skips.ANY else pc.or_
+    return int(reduce(join, [column.is_valid() for column in columns]).true_count)
 
 
 def split_by(batch: pa.RecordBatch, column: str) -> Iterator[tuple[Any, pa.RecordBatch]]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from streaming_app.errors import ConfigError
 from streaming_app.schema import Dataset
 from streaming_app.storage import Storage, StorageOptions, open_storage
+from streaming_app.thresholds import Limits
 
 _OPTION: Final = "sink"
 
@@ -18,7 +19,7 @@ _OPTION: Final = "sink"
 class SinkOptions:
     """Where rows go and how their files look. Sizes are Arrow bytes in memory, `target_file_bytes` is of the file.
 
-    `source` names the input in dead letters (`kinesis:pos-orders`), `owner` its staged files (`kinesis`).
+    `limits` are the circuit breaker's (`Limits.to_json`). `source` names the input in dead letters (`kinesis:pos-orders`), `owner` its staged files (`kinesis`).
     """
 
     lake: str
@@ -34,6 +35,7 @@ class SinkOptions:
     max_open_files: int = 32
     buffer_bytes: int = 128 << 20
     storage: dict[str, str] = field(default_factory=dict)
+    limits: dict[str, Any] = field(default_factory=dict)
 
     def to_options(self) -> dict[str, str]:
         """As options of a Spark data source."""
@@ -54,6 +56,10 @@ class SinkOptions:
     def open_checkpoint(self) -> Storage:
         """The source's checkpoint folder, where the ledger and the read log live."""
         return open_storage(self.checkpoint, StorageOptions.from_options(self.storage))
+
+    def load_limits(self) -> Limits:
+        """The circuit breaker's limits; none where nothing was given."""
+        return Limits.from_json(self.limits)
 
     def load_dataset(self) -> Dataset:
         """The dataset whose rows come in."""
