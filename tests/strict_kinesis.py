@@ -51,6 +51,7 @@ class Rules:
     page_records: int = 10_000
     page_bytes: int = 10 * MIB
     clock_skew: float = 0.0
+    retention_hours: int = 24
     seed: int = 7
 
 
@@ -91,6 +92,7 @@ class StrictKinesis:
         self.calls_by_shard: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.script: deque[str] = deque()  # error codes for the next GetRecords calls, before any rate counts
         self._streams: dict[str, dict[str, Shard]] = {}
+        self._created: dict[str, float] = {}
         self.parents: dict[str, list[str]] = {}  # of every shard there ever was
         self._expired: set[tuple[str, str]] = set()
         self._numbers = 0
@@ -105,6 +107,7 @@ class StrictKinesis:
     def create(self, stream: str, shards: int = 1) -> list[str]:
         width = (LAST_HASH + 1) // shards
         self._streams[stream] = {}
+        self._created[stream] = round(self.clock(), 3)
         for number in range(shards):
             last = LAST_HASH if number == shards - 1 else (number + 1) * width - 1
             self._new_shard(stream, number * width, last, [])
@@ -196,8 +199,8 @@ class StrictKinesis:
                 "StreamName": body["StreamName"],
                 "StreamARN": arn,
                 "StreamStatus": "ACTIVE",
-                "RetentionPeriodHours": 24,
-                "StreamCreationTimestamp": 0,
+                "RetentionPeriodHours": self.rules.retention_hours,
+                "StreamCreationTimestamp": self._created[body["StreamName"]],
                 "EnhancedMonitoring": [],
                 "OpenShardCount": sum(not shard.closed for shard in shards.values()),
             }

@@ -19,6 +19,7 @@ from streaming_app.storage.many import get_all
 
 READ_LOG: Final = "read_log"  # its folder inside a source's checkpoint
 _UNIT: Final = "u-"
+_NOTES: Final = "notes"
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,25 @@ class ReadLog:
         """Every committed epoch from `first` on with its reads, ascending."""
         for epoch, entry in self._sealed.entries(first):
             yield epoch, _units(entry)
+
+    def note(self, name: str, document: Document) -> None:
+        """Remember something about the checkpoint as a whole under a name; the last one counts."""
+        self._storage.put(self._note_key(name), json.dumps(document).encode())
+
+    def noted(self, name: str) -> Document | None:
+        """What was remembered under a name, or None."""
+        data = self._storage.get(self._note_key(name))
+        return None if data is None else _load(data)
+
+    def notes(self, beginning: str) -> list[Document]:
+        """Everything remembered under names that begin so, in the names' order."""
+        prefix = f"{self._prefix}/{_NOTES}"
+        names = sorted(item.key.rsplit("/", 1)[-1].removesuffix(".json") for item in self._storage.list(prefix))
+        found = (self.noted(name) for name in names if name.startswith(beginning))
+        return [note for note in found if note is not None]
+
+    def _note_key(self, name: str) -> str:
+        return f"{self._prefix}/{_NOTES}/{name}.json"
 
     def live_epochs(self) -> list[int]:
         """Epochs that were not sealed yet, ascending."""

@@ -26,7 +26,6 @@ _DEFAULTS: Final = {
     # No look at a batch's bytes after each row, which costs a fifth of the JVM's time; rows bound it, and the sources'
     # limits of bytes per micro-batch do.
     "spark.sql.execution.arrow.maxBytesPerBatch": "2147483647",
-    "spark.python.daemon.module": "streaming_app.runtime.daemon",
     # A loaded machine may need longer than the default of 15 s to start a worker.
     "spark.python.authenticate.socketTimeout": "120s",
     "spark.sql.streaming.noDataProgressEventInterval": "10000",
@@ -39,6 +38,8 @@ _LOCAL: Final = {  # nothing listens beyond this machine
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.driver.memory": "1g",
+    # Elsewhere the executors' Python may get this package by --py-files, which a daemon starts without.
+    "spark.python.daemon.module": "streaming_app.runtime.daemon",
     "spark.sql.warehouse.dir": "build/spark-warehouse",
     "spark.local.dir": "build/spark-local",
 }

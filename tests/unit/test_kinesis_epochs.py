@@ -7,7 +7,6 @@ import time
 import pytest
 
 from streaming_app.errors import DataLossError, SourceError
-from streaming_app.sources.kinesis.clock import SystemClock
 from tests.kinesis_reading import STREAM, Query, context, credentials, task
 from tests.strict_kinesis import strict_kinesis
 
@@ -357,28 +356,3 @@ def test_the_real_limits_of_a_shard_are_hardly_ever_hit(kinesis, query):
     reader = query(fetch_interval=0.2, bytes_per_second=2 << 20, records_per_fetch=4).run()
     assert reader.rows == sent
     assert kinesis.calls["over limit"] <= 1
-
-
-class LaterClock(SystemClock):
-    """The machine's clock, some hours on."""
-
-    def __init__(self, hours: float) -> None:
-        self._hours = hours
-
-    def now(self) -> float:
-        return super().now() + self._hours * 3600
-
-
-@pytest.mark.parametrize(("hours", "trimmed", "warned"), [(30, 10, True), (30, 9, False), (20, 10, False)])
-def test_records_that_may_have_expired_while_nobody_read_are_reported(tmp_path, caplog, hours, trimmed, warned):
-    clocks = [SystemClock()]
-    with strict_kinesis() as kinesis:
-        kinesis.create(STREAM)
-        kinesis.put(STREAM, events(0, 10))
-        reader = Query(lambda: context(kinesis.url, tmp_path, clocks[-1])).run()
-        kinesis.put(STREAM, events(10, 15))
-        kinesis.trim(STREAM, FIRST, trimmed)
-        clocks.append(LaterClock(hours))
-        reader.crash().run()
-    assert ("may have expired unread" in caplog.text) is warned
-    assert len(reader.rows) == 15

@@ -1,4 +1,4 @@
-"""The three calls of Kinesis that the source makes, over boto3, each ending in an answer or in one kind of error.
+"""The calls of Kinesis that the source makes, over boto3, each ending in an answer or in one kind of error.
 
 GetRecords answers never go through botocore's own parser, which is most of their cost (110,000 records/s a core): a
 handler on botocore's `before-parse` event decodes the body with msgspec into structs and leaves the parser a small one.
@@ -19,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as BotoConnectionError
 
 from streaming_app.errors import SourceError
-from streaming_app.sources.kinesis.messages import RECORDS, RecordsAnswer, ShardListed
+from streaming_app.sources.kinesis.messages import RECORDS, RecordsAnswer, ShardListed, StreamSummary
 from streaming_app.sources.kinesis.positions import iterator_arguments
 
 # Threads wait for shards, not for each other's interpreter: two that decode at once cost 1.8 times the CPU of one after the
@@ -84,6 +84,10 @@ class KinesisApi(Protocol):
         """Every shard that is not expired; raises as `get_records`."""
         ...
 
+    def describe(self) -> StreamSummary:
+        """Which stream this is, and how long it keeps records; raises as `get_records`."""
+        ...
+
 
 class KinesisClient:
     """One stream's calls; safe to share between threads. Nothing is retried here."""
@@ -109,6 +113,12 @@ class KinesisClient:
             except _ListingExpiredError:  # its token lives 300 s
                 continue
         raise TemporaryError(f"listing the shards of stream {self._stream!r} takes longer than a listing lives (300 s)")
+
+    def describe(self) -> StreamSummary:
+        found = self._call(self._boto.describe_stream_summary, StreamName=self._stream)["StreamDescriptionSummary"]
+        return StreamSummary(
+            found["StreamARN"], found["StreamCreationTimestamp"].timestamp(), found["RetentionPeriodHours"]
+        )
 
     def _list_shards(self) -> list[ShardListed]:
         arguments: dict[str, Any] = {"StreamName": self._stream}

@@ -20,7 +20,7 @@ from streaming_app.sources.kinesis.context import Context
 from streaming_app.sources.kinesis.lineage import Offset, Parents, leaves, needs_listing, plan
 from streaming_app.sources.kinesis.probe import Findings, Hint, Prober
 from streaming_app.sources.kinesis.reading import end_of
-from streaming_app.sources.kinesis.retention import warn_of_expired
+from streaming_app.sources.kinesis.retention import Retention
 from streaming_app.sources.kinesis.start import first_offset, list_shards
 
 _LOG: Final = logging.getLogger(__name__)
@@ -82,6 +82,7 @@ class Epochs:
         self._next: _Next | None = None
         self._handed_out: Offset | None = None
         self._run: _BoundedRun | None = None
+        self._retention = Retention(context)
         self._fresh_start = True
 
     def initial(self) -> Offset:
@@ -136,6 +137,7 @@ class Epochs:
         if any(_left_behind(read) for read in following.reads.values()):
             return False
         findings = self._look(following)
+        self._retention.saw_tip({shard: following.offset.shards[shard] for shard in findings.at_tip})
         if run:
             run.saw_tip(findings.at_tip)
         return not findings.news
@@ -153,12 +155,19 @@ class Epochs:
         """The planned next epoch; planned anew after a while if children of a finished shard are still unknown."""
         now = self._context.clock.monotonic()
         if self._next is None or (self._unsettled(self._next.offset) and now > self._next.planned_at + _RELIST_AFTER):
-            reads = self._reads(current) if current.epoch else {}
-            if self._fresh_start:
-                warn_of_expired(self._context, reads)
-                self._fresh_start = False
-            self._next = _Next(self._plan(current, reads), reads, now)
+            self._next = self._begin_again(current, now) or self._go_on(current, now)
+            self._fresh_start = False
         return self._next
+
+    def _begin_again(self, current: Offset, now: float) -> _Next | None:
+        """At a start only: the epoch that reads a stream which was deleted and made again, where losses are accepted."""
+        offset = self._retention.begin_again(current) if self._fresh_start else None
+        return None if offset is None else _Next(offset, {}, now)
+
+    def _go_on(self, current: Offset, now: float) -> _Next:
+        reads = self._reads(current) if current.epoch else {}
+        self._retention.check(reads)
+        return _Next(self._plan(current, reads), reads, now)
 
     def _unsettled(self, offset: Offset) -> bool:
         return needs_listing(offset, {}, self._known)

@@ -52,6 +52,14 @@ class RecordsAnswer(
     children: list[ChildShard] | None = None
 
 
+class StreamSummary(msgspec.Struct, frozen=True):
+    """What DescribeStreamSummary says of a stream; `created` is in seconds since 1970."""
+
+    arn: str
+    created: float
+    retention_hours: int
+
+
 class ShardListed(
     msgspec.Struct,
     frozen=True,

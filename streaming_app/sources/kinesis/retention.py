@@ -1,53 +1,134 @@
-"""Warns when a stream may have dropped records while nobody read it.
+"""Notices what a stream lost while nobody read it: records that expired, and a stream deleted and made again.
 
-Kinesis does not tell: an iterator after an expired record silently begins at the oldest one that is left.
+Kinesis tells neither. An iterator after an expired record silently begins at the oldest that is left, and a new stream of
+the old name answers as if it were the old one. So the source keeps, in its read log's notes, when the stream was created,
+and until when each shard is known to have been read: the arrival of the last record read, or the last look that found the
+shard at its tip. A time of idleness while the service runs is therefore no loss, only a time of downtime is.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Final
+from datetime import UTC, datetime
+from typing import Any, Final
 
+from streaming_app.errors import DataLossError
 from streaming_app.journal.read_log import UnitRead
+from streaming_app.sources.kinesis import positions
 from streaming_app.sources.kinesis.client import NotFoundError
 from streaming_app.sources.kinesis.context import Context
-from streaming_app.sources.kinesis.positions import after, at
+from streaming_app.sources.kinesis.lineage import Offset, start_at_roots
+from streaming_app.sources.kinesis.messages import StreamSummary
+from streaming_app.sources.kinesis.positions import TRIM_HORIZON, after, at
+from streaming_app.sources.kinesis.start import describe, list_shards
 
 _LOG: Final = logging.getLogger(__name__)
-_LEAST_RETENTION: Final = 24 * 3600.0  # seconds; no stream keeps less, so a younger read has lost nothing
+_LEAST_RETENTION: Final = 24 * 3600.0  # seconds; no stream keeps less (API reference, RetentionPeriodHours)
+_TIPS_EVERY: Final = 600.0  # seconds between two notes of idle shards
+_STREAM: Final = "stream"
+_TIPS: Final = "tips"
+_ACCEPT: Final = "set fail_on_data_loss=false"
 
 
-def warn_of_expired(context: Context, reads: Mapping[str, UnitRead]) -> list[str]:
-    """Shards whose last delivered record is gone, a day or more after it was read; each is logged.
+class Retention:
+    """One driver's watch over one stream."""
 
-    Whether others followed it and are gone too cannot be known, so this is no error: an idle shard looks the same.
-    """
-    suspects = [read for read in reads.values() if _unread_for(context, read) >= _LEAST_RETENTION]
-    expired = [read for read in suspects if not _still_there(context, read)]
-    for read in expired:
-        hours = _unread_for(context, read) / 3600
-        _LOG.warning(
-            "shard %s was last read %.0f hours ago and the record it was read to has expired: records that came after"
-            " it may have expired unread. Compare with the producer's counts, or replay from the stream's copy.",
-            read.unit,
-            hours,
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._tips: dict[str, Any] | None = None
+
+    def begin_again(self, current: Offset) -> Offset | None:
+        """The epoch that reads a stream made anew from its beginning, None while it is still the same stream.
+
+        Raises DataLossError for another stream of the name, unless losses are accepted.
+        """
+        summary = describe(self._context)
+        log = self._context.read_log
+        known = log.noted(_STREAM)
+        if known is None:
+            log.note(_STREAM, _identity(summary, epoch=0))
+            return None
+        if known["created"] == summary.created and known["epoch"] <= current.epoch:
+            return None
+        if known["created"] != summary.created:
+            self._another_stream(known, summary)
+            log.note(_STREAM, _identity(summary, current.epoch + 1))
+        return Offset(current.epoch + 1, start_at_roots(list_shards(self._context), TRIM_HORIZON).shards)
+
+    def check(self, reads: Mapping[str, UnitRead]) -> None:
+        """Raises DataLossError for shards whose next records have expired; where that is accepted each is noted once."""
+        now = self._context.clock.now()
+        suspects = [read for read in reads.values() if now - self._read_until(read) >= _LEAST_RETENTION]
+        kept_from = now - describe(self._context).retention_hours * 3600 if suspects else now
+        for read in suspects:
+            until = self._read_until(read)
+            if until <= kept_from and not read.detail["closed"] and not self._still_there(read):
+                self._expired(read, until, kept_from)
+
+    def saw_tip(self, shards: Mapping[str, str]) -> None:
+        """A look found these shards with nothing after these positions; noted now and then, for the next start."""
+        noted, now = self._noted_tips(), self._context.clock.now()
+        if shards and (now - noted["at"] >= _TIPS_EVERY or not shards.items() <= noted["shards"].items()):
+            self._tips = {"at": now, "shards": dict(shards)}
+            self._context.read_log.note(_TIPS, self._tips)
+
+    def _noted_tips(self) -> dict[str, Any]:
+        if self._tips is None:
+            self._tips = self._context.read_log.noted(_TIPS) or {"at": 0.0, "shards": {}}
+        return self._tips
+
+    def _read_until(self, read: UnitRead) -> float:
+        """Seconds since 1970: everything that arrived before was read."""
+        tips = self._noted_tips()
+        seen = float(tips["at"]) if tips["shards"].get(read.unit) == read.detail["end"] else 0.0
+        return max(seen, float(read.detail["read_at_ms"] - read.detail["millis_behind"]) / 1000)
+
+    def _still_there(self, read: UnitRead) -> bool:
+        """Whether the last record read is kept, and so everything after it."""
+        end = str(read.detail["end"])
+        sequence = end.rpartition(":")[2]
+        if end != after(sequence):
+            return positions.is_timestamp(end)  # nothing was delivered, and a moment of time loses nothing by itself
+        try:
+            records = self._context.feed(read.unit, at(sequence)).peek().records
+        except NotFoundError:
+            return True  # the task that reads it finds out, and says so
+        return bool(records) and records[0].sequence == sequence
+
+    def _expired(self, read: UnitRead, until: float, kept_from: float) -> None:
+        message = (
+            f"shard {read.unit} was read up to {_moment(until)} and the stream keeps records since {_moment(kept_from)}:"
+            f" what arrived in those {(kept_from - until) / 3600:.1f} hours has expired unread"
         )
-    return [read.unit for read in expired]
+        if self._context.options.fail_on_data_loss:
+            raise DataLossError(
+                f"{message}. To go on from the oldest record that is left, {_ACCEPT}; to get the lost ones, backfill from"
+                " the stream's copy."
+            )
+        name = f"lost-{read.unit}-{read.detail['read_at_ms']}"
+        if self._context.read_log.noted(name) is None:
+            self._context.read_log.note(name, {"shard": read.unit, "from": until, "to": kept_from})
+            _LOG.error("%s; going on from the oldest record that is left", message)
+
+    def _another_stream(self, known: Mapping[str, Any], summary: StreamSummary) -> None:
+        message = (
+            f"stream {self._context.options.stream_name!r} was created {_moment(summary.created)}, and this checkpoint read"
+            f" one created {_moment(known['created'])}: it was deleted and made again, and the positions mean nothing in it"
+        )
+        if self._context.options.fail_on_data_loss:
+            raise DataLossError(f"{message}. Start with a new checkpoint, or {_ACCEPT} to read it from its beginning.")
+        _LOG.error("%s; reading the new stream from its beginning", message)
 
 
-def _unread_for(context: Context, read: UnitRead) -> float:
-    """Seconds since the youngest record that is known to have been read arrived, or since the tip was seen."""
-    return float(context.clock.now() - (read.detail["read_at_ms"] - read.detail["millis_behind"]) / 1000)
+def _identity(summary: StreamSummary, epoch: int) -> dict[str, Any]:
+    return {"arn": summary.arn, "created": summary.created, "epoch": epoch}
 
 
-def _still_there(context: Context, read: UnitRead) -> bool:
-    end = str(read.detail["end"])
-    sequence = end.rpartition(":")[2]
-    if end != after(sequence):
-        return True  # nothing was delivered yet
-    try:
-        records = context.feed(read.unit, at(sequence)).peek().records
-    except NotFoundError:
-        return True  # the task that reads it finds out, and says so
-    return bool(records) and records[0].sequence == sequence
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def lost_ranges(context: Context) -> list[Any]:
+    """Losses that were accepted: shard, and from when to when (seconds since 1970)."""
+    return context.read_log.notes("lost-")

@@ -8,11 +8,12 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-from streaming_app.errors import SourceError
+from streaming_app.errors import DataLossError, SourceError
 from streaming_app.sources.kinesis import positions
 from streaming_app.sources.kinesis.client import NotFoundError
 from streaming_app.sources.kinesis.context import Context
 from streaming_app.sources.kinesis.lineage import Offset, Parents, leaves, start_at_roots
+from streaming_app.sources.kinesis.messages import StreamSummary
 from streaming_app.sources.kinesis.retry import Calls
 
 LATEST: Final = "LATEST"
@@ -30,6 +31,14 @@ def list_shards(context: Context) -> dict[str, tuple[str, ...]]:
     return {item.shard: item.parents for item in listed}
 
 
+def describe(context: Context) -> StreamSummary:
+    """Which stream this is. Raises SourceError when there is none."""
+    try:
+        return context.retry.call(context.api.describe, Calls())
+    except NotFoundError as error:
+        raise SourceError(f"stream {context.options.stream_name!r} does not exist: {error}") from error
+
+
 def first_offset(context: Context) -> Offset:
     """Epoch 0: nothing is read in it, its shards and positions are where epoch 1 begins."""
     listing = list_shards(context)
@@ -39,8 +48,20 @@ def first_offset(context: Context) -> Offset:
     if start == LATEST:
         return Offset(0, _pinned(context, listing))
     kind, _, moment = start.partition(" ")
-    position = positions.at_timestamp(datetime.fromisoformat(moment)) if moment else kind
+    position = _moment(context, datetime.fromisoformat(moment)) if moment else kind
     return start_at_roots(listing, position)
+
+
+def _moment(context: Context, moment: datetime) -> str:
+    """A moment as a position; one that lies before everything the stream keeps is a loss, unless that is accepted."""
+    summary = describe(context)
+    kept_from = context.clock.now() - summary.retention_hours * 3600
+    if summary.created < kept_from and moment.timestamp() < kept_from and context.options.fail_on_data_loss:
+        raise DataLossError(
+            f"stream {context.options.stream_name!r} keeps {summary.retention_hours} hours and cannot be read from"
+            f" {moment.isoformat()} on. Start at TRIM_HORIZON, or set fail_on_data_loss=false, and backfill what is missing."
+        )
+    return positions.at_timestamp(moment)
 
 
 def _pinned(context: Context, listing: Parents) -> Mapping[str, str]:
