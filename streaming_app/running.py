@@ -7,7 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 from streaming_app import __version__, streams
+from streaming_app.alerts import Alert, Alerts, Level, open_channels
 from streaming_app.config import Loaded
+from streaming_app.config.masking import mask_text
+from streaming_app.errors import QualityStop
 from streaming_app.journal.ledger import Ledger
 from streaming_app.places import enabled_sources
 from streaming_app.progress import Batch, ProgressListener, log_batch
@@ -33,6 +36,11 @@ def run(
     logs.configure(loaded.config.logging)
     stop = StopRequest()
     timer = threading.Timer(duration, stop.set) if duration is not None else None
+    alerts = Alerts(
+        open_channels(loaded.config.alerts),
+        repeat_after=loaded.config.alerts.repeat_after,
+        redact=lambda text: mask_text(text, loaded.secrets),
+    )
     try:
         on_signal(stop.set)
         spark = build_session(loaded.config)
@@ -41,15 +49,35 @@ def run(
         options = streams.RunOptions(stop.drain_path, available_now, spark.sparkContext.defaultParallelism)
         names = enabled_sources(loaded.config)
         built = [streams.build_stream(loaded, suite, name, options) for name in names]
-        listener = ProgressListener({stream.name: Ledger(stream.sink.open_checkpoint()) for stream in built}, on_batch)
+        listener = ProgressListener(
+            {stream.name: Ledger(stream.sink.open_checkpoint()) for stream in built},
+            lambda batch: _report(batch, on_batch, alerts),
+        )
         spark.streams.addListener(listener)
         LOG.info("ready", extra=logs.fields(version=__version__, sources=names, suite=suite.fingerprint))
         if timer:
             timer.start()
-        Service(spark, built, loaded.config.service, stop, available_now=available_now).run()
+        Service(spark, built, loaded.config.service, stop, available_now=available_now, alert=alerts.send).run()
         spark.stop()
+    except Exception as error:
+        alerts.send(_the_end(error))
+        raise
     finally:
         if timer:
             timer.cancel()
         stop.close()
+        alerts.close()
     return 0
+
+
+def _report(batch: Batch, on_batch: Callable[[Batch], None], alerts: Alerts) -> None:
+    """A batch that was published although it broke a limit is worth an alert."""
+    on_batch(batch)
+    for key, text in batch.entry.breaches.items():
+        alerts.send(Alert(f"breach:{key}", f"{batch.source}: a quality limit was broken", text, source=batch.source))
+
+
+def _the_end(error: Exception) -> Alert:
+    stopped = isinstance(error, QualityStop)
+    title = "the circuit breaker stopped the service" if stopped else f"the service ended with {type(error).__name__}"
+    return Alert(f"end:{type(error).__name__}", title, str(error) or repr(error), Level.ERROR)

@@ -25,6 +25,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
 from streaming_app import errors
+from streaming_app.alerts import Alert
 from streaming_app.config.models import ServiceConfig
 from streaming_app.errors import ConfigError, DataLossError, IngestError, QualityStop, SourceError
 from streaming_app.runtime import logs
@@ -94,7 +95,9 @@ class Service:
         *,
         available_now: bool = False,
         clock: Callable[[], float] = time.monotonic,
+        alert: Callable[[Alert], None] = lambda _: None,
     ) -> None:
+        self._alert = alert
         self._spark, self._config, self._stop, self._clock = spark, config, stop, clock
         self._available_now = available_now
         self._sources = [_Running(stream) for stream in streams]
@@ -166,6 +169,8 @@ class Service:
             error,
             extra=logs.fields(source.stream.name, failures=source.failures),
         )
+        name = source.stream.name
+        self._alert(Alert("restart", f"{name} failed and starts again", str(error), source=name))
 
     def _drain(self) -> None:
         """Let the micro-batches under way end, then stop the queries; they hand out nothing new meanwhile."""

@@ -168,6 +168,13 @@ def _sizes(config: Config) -> Findings:
         )
 
 
+def _sns_without_topic(config: Config) -> Findings:
+    if config.alerts.sns_endpoint_url and not config.alerts.sns_topic_arn:
+        yield Contradiction(
+            ("alerts.sns_endpoint_url", "alerts.sns_topic_arn"), "has no use without sns_topic_arn; leave it out"
+        )
+
+
 def _window_too_short(config: Config) -> Findings:
     quality = config.quality
     if 0 < quality.window_rows < quality.min_rows:
@@ -214,5 +221,6 @@ CHECKS: Final[tuple[Callable[[Config], Findings], ...]] = (
     _s3_options_unused,
     _sizes,
     _window_too_short,
+    _sns_without_topic,
     _spark_settings,
 )

@@ -33,6 +33,7 @@ _SECRET_WORDS: Final = frozenset(
         "privatekey",
         "signature",
         "sastoken",
+        "webhook",
     ]
 )
 # What such a key may end with and still hold nothing secret: spark.hadoop.fs.s3a.aws.credentials.provider.

@@ -72,6 +72,7 @@ def parse_start(value: str) -> str:
 
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")  # S3's bucket naming rules
 _ENDPOINT: Final = re.compile(r"https?://[^\s/]+\S*")
+_TOPIC: Final = re.compile(r"arn:[a-z0-9-]+:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]{1,256}")  # standard topics
 _STREAM: Final = re.compile(r"[A-Za-z0-9_.-]{0,128}")  # CreateStream's StreamName
 
 
@@ -93,6 +94,21 @@ def parse_endpoint(value: str) -> str:
     """An http or https address; empty is kept. Raises ValueError without repeating it: it may hold a password."""
     if value and not _ENDPOINT.fullmatch(value):
         raise ValueError("is no address; write for example https://kinesis.eu-west-1.amazonaws.com")
+    return value
+
+
+def _webhook(value: str) -> str:
+    """Raises ValueError without repeating it: whoever knows the address can write there."""
+    if value and not _ENDPOINT.fullmatch(value):
+        raise ValueError("is no http or https address")
+    return value
+
+
+def _topic(value: str) -> str:
+    if value and not _TOPIC.fullmatch(value):
+        raise ValueError(
+            f"{value!r} is no ARN of a standard topic; write for example arn:aws:sns:eu-west-1:123456789012:alerts"
+        )
     return value
 
 
@@ -275,6 +291,17 @@ class QualityConfig(Model):
     )
 
 
+class AlertsConfig(Model):
+    """Whom to tell of breaches, failures, restarts and refused suites. All of it is in the log as well."""
+
+    sns_topic_arn: Annotated[str, AfterValidator(_topic)] = Field("", description="Publish to this Amazon SNS topic.")
+    sns_endpoint_url: Endpoint = Field("", description="Another endpoint than AWS's own.")
+    webhook_url: Annotated[str, AfterValidator(_webhook)] = Field(
+        "", description='POST Slack\'s {"text": ...} to this address. A secret: take it from the environment.'
+    )
+    repeat_after: Seconds = Field(900.0, description="The same alert of the same source is sent again after so long.")
+
+
 class ServiceConfig(Model):
     """The long-running application."""
 
@@ -319,6 +346,7 @@ class Config(Model):
     sources: SourcesConfig
     sink: SinkConfig = SinkConfig()
     quality: QualityConfig = QualityConfig()
+    alerts: AlertsConfig = AlertsConfig()
     service: ServiceConfig = ServiceConfig()
     spark: SparkConfig = SparkConfig()
     logging: LoggingConfig = LoggingConfig()

@@ -15,6 +15,7 @@ LAYERS = [
     {"journal"},
     {"config"},
     {"runtime"},
+    {"alerts"},
     {"decode"},
     {"sources.kinesis", "sources.csv_files", "quality", "sink", "producer"},
     {"casting", "places", "arguments"},

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from streaming_app.config.models import ServiceConfig
-from streaming_app.errors import ConfigError, DataLossError, SourceError
+from streaming_app.errors import ConfigError, DataLossError, QualityStop, SourceError
 from streaming_app.service import Service, StopRequest, _translate
 from streaming_app.sink import SinkOptions
 
@@ -80,11 +80,11 @@ def stop():
     request.close()
 
 
-def run(stop, *streams, available_now=False, seconds=0.6):
+def run(stop, *streams, available_now=False, seconds=0.6, **more):
     timer = threading.Timer(seconds, stop.set)
     timer.start()
     try:
-        Service(None, streams, CONFIG, stop, available_now=available_now).run()
+        Service(None, streams, CONFIG, stop, available_now=available_now, **more).run()
     finally:
         timer.cancel()
 
@@ -103,7 +103,13 @@ def test_source_that_fails_too_often_ends_the_service_with_its_error(stream, sto
     assert good.queries[0].stopped
 
 
-@pytest.mark.parametrize("kind", [DataLossError, ConfigError])
+def test_restart_is_alerted(stream, stop):
+    sent = []
+    run(stop, stream("csv", Query(Failure("boom")), Query()), seconds=0.5, alert=sent.append)
+    assert [(alert.key, alert.source, alert.text) for alert in sent] == [("restart", "csv", "boom")]
+
+
+@pytest.mark.parametrize("kind", [DataLossError, ConfigError, QualityStop])
 def test_error_that_no_restart_can_mend_ends_the_service_at_once(stream, stop, kind):
     spark_text = f"Traceback (most recent call last):\n  ...\nstreaming_app.errors.{kind.__name__}: shard 7: 3 rows lost\n\tat org.x"
     bad = stream("csv", Query(Failure(spark_text)))
