@@ -71,7 +71,13 @@ class ShardReads:
 
     def tally(self, epoch: SealedEpoch) -> Tally:
         return ShardTally(
-            ShardRange(read.unit, read.detail["first_seq"], read.detail["last_seq"], read.rows)
+            ShardRange(
+                read.unit,
+                read.detail["first_seq"],
+                read.detail["last_seq"],
+                read.rows,
+                aggregates="aggregates" in read.detail,
+            )
             for read in epoch.units.values()
             if read.rows
         )

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 _EXAMPLES: Final = 3
 _ROW_NUMBER: Final = "^(0|[1-9][0-9]{0,17})$"  # what fits an int64, written in the only way it is written
-_ZERO, _NINE = ord("0"), ord("9")
+_ZERO, _NINE, _COLON = ord("0"), ord("9"), ord(":")
 Texts = npt.NDArray[np.bytes_]
 
 
@@ -75,16 +75,20 @@ class Tally(Protocol):
 
 @dataclass(frozen=True)
 class ShardRange:
-    """What one epoch read of a shard: `rows` records with sequence numbers from `first` to `last`."""
+    """What one epoch read of a shard: `rows` rows of records with sequence numbers from `first` to `last`.
+
+    `aggregates`: some of the records held several rows, whose positions have a number more, `shard:sequence:number`.
+    """
 
     shard: str
     first: str
     last: str
     rows: int
+    aggregates: bool = False
 
 
 class ShardTally:
-    """Positions `shard:sequence`. Memory: twice the batch's position texts.
+    """Positions `shard:sequence[:number]`. Memory: twice the batch's position texts.
 
     Numbers without leading zeros are in the order of their texts when these are equally long. So positions are kept by
     length, sorted as text once, and each shard's range is a run between two bounds.
@@ -108,9 +112,11 @@ class ShardTally:
         for length in sorted(self._texts):
             self._count(length, np.sort(np.concatenate(self._texts.pop(length)), kind="stable"))
         for part in self._ranges:
-            if self._found[part.shard] < part.rows:
-                which = f"between {part.first} and {part.last}"
-                self._counted.gaps.append(UnitGap(part.shard, part.rows - self._found[part.shard], which))
+            found, between = self._found[part.shard], f"between {part.first} and {part.last}"
+            if found < part.rows:
+                self._counted.gaps.append(UnitGap(part.shard, part.rows - found, between))
+            elif found > part.rows:
+                self._counted.add_unknown(found - part.rows, [f"{part.shard}, {between}"])
         return self._counted
 
     def _count(self, length: int, texts: Texts) -> None:
@@ -125,17 +131,36 @@ class ShardTally:
             self._counted.add_unknown(int((~wanted).sum()), _decoded(texts[~wanted]))
 
     def _take_range(self, part: ShardRange, length: int, texts: Texts, wanted: npt.NDArray[np.bool_]) -> None:
+        """Mark the range's own positions. Beside the sequence number there is nothing, or a colon and a number."""
+        left = length - len(part.shard) - 1
+        for digits in range(len(part.first), min(left, len(part.last)) + 1):
+            number = left - digits - 1
+            if digits == left or (part.aggregates and number > 0):
+                self._take_numbers(part, digits, max(number, 0), texts, wanted)
+
+    def _take_numbers(
+        self, part: ShardRange, digits: int, number: int, texts: Texts, wanted: npt.NDArray[np.bool_]
+    ) -> None:
+        """Positions whose sequence number has so many digits, and the number after it, if there is one, so many."""
         prefix = f"{part.shard}:".encode()
-        digits = length - len(prefix)
-        if not len(part.first) <= digits <= len(part.last):
-            return
         low = part.first.encode() if digits == len(part.first) else b"1".ljust(digits, b"0")
         high = part.last.encode() if digits == len(part.last) else b"9" * digits
-        begin, end = np.searchsorted(texts, prefix + low, "left"), np.searchsorted(texts, prefix + high, "right")
-        numbers = texts[begin:end].view(np.uint8).reshape(end - begin, length)[:, len(prefix) :]
-        good = ((numbers >= _ZERO) & (numbers <= _NINE)).all(axis=1)
-        wanted[begin:end] |= good
+        rest = b":" + b"9" * number if number else b""
+        begin, end = np.searchsorted(texts, prefix + low, "left"), np.searchsorted(texts, prefix + high + rest, "right")
+        tails = texts[begin:end].view(np.uint8).reshape(end - begin, texts.itemsize)[:, len(prefix) :]
+        good = _all_digits(tails[:, :digits])
+        if number:
+            after = tails[:, digits + 1 :]
+            good[~_all_digits(after)] = False
+            good[tails[:, digits] != _COLON] = False
+            if number > 1:
+                good[after[:, 0] == _ZERO] = False
+        wanted[begin:end][good] = True
         self._found[part.shard] += int(good.sum())
+
+
+def _all_digits(texts: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    return np.asarray(((texts >= _ZERO) & (texts <= _NINE)).all(axis=1))
 
 
 def _with_text(positions: Any, counted: Counted) -> Any:

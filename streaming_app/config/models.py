@@ -217,6 +217,10 @@ class KinesisConfig(Model):
         True,
         description="Stop when Kinesis expired records before they were read; false goes on with the oldest and warns.",
     )
+    deaggregate: bool = Field(
+        True,
+        description="Take records apart that the Kinesis Producer Library aggregated; false delivers each as one record.",
+    )
 
 
 class CsvConfig(Model):

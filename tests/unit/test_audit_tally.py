@@ -67,6 +67,32 @@ def test_row_outside_its_batch_is_unknown(position):
     assert (counted.unknown, counted.duplicates, counted.missing) == (1, 0, 0)
 
 
+# Records of aggregates have a number more.
+
+SUBS = [*(f"s:9:{sub}" for sub in range(12)), "s:10", *(f"s:11:{sub}" for sub in range(101)), "s:100:0"]
+
+
+def with_aggregates(rows: int) -> ShardTally:
+    return ShardTally([ShardRange("s", "9", "100", rows, aggregates=True)])
+
+
+def test_all_records_of_aggregates_are_fine_in_any_order():
+    assert count(with_aggregates(len(SUBS)), random.Random(1).sample(SUBS, len(SUBS)), pieces=7) == Counted()
+    long = [f"s:{HUGE}", *(f"s:{HUGE + 1}:{sub}" for sub in range(1000))]
+    assert count(ShardTally([ShardRange("s", str(HUGE), str(HUGE + 1), 1001, aggregates=True)]), long) == Counted()
+
+
+def test_missing_or_repeated_record_of_an_aggregate_is_counted():
+    counted = count(with_aggregates(len(SUBS)), [*(place for place in SUBS if place != "s:11:57"), "s:9:3"], pieces=5)
+    assert (counted.missing, counted.duplicates, counted.duplicate_examples) == (1, 1, ["s:9:3"])
+
+
+@pytest.mark.parametrize("position", ["s:8:1", "s:101:0", "s:9:03", "s:9:", "s:9:1:1", "s:09:1", "s:9:x", "s:9:12"])
+def test_row_that_no_aggregate_held_is_unknown(position):
+    counted = count(with_aggregates(len(SUBS)), [*SUBS, position], pieces=3)
+    assert (counted.unknown, counted.duplicates, counted.missing) == (1, 0, 0)
+
+
 def test_file_rows_count_from_one_and_names_may_hold_anything():
     names = ["a.csv", "a.csv@etag-3", "b#7.csv", "2026", "ü/ñ 1.csv", "#"]
     positions = [f"{name}#{row}" for row in range(1, 1201) for name in names]

@@ -9,7 +9,7 @@ from streaming_app.schema import Dataset
 from streaming_app.sources.kinesis.epochs import EpochPartition, ShardTask
 from streaming_app.sources.kinesis.source import read_partition
 from tests.kinesis_reading import STREAM, context, credentials, task
-from tests.strict_kinesis import strict_kinesis
+from tests.strict_kinesis import LAST_HASH, strict_kinesis
 
 SHARD = "shardId-000000000000"
 
@@ -87,7 +87,10 @@ def test_the_read_log_says_that_a_shard_ended_and_what_came_of_it(kinesis, where
     task(where(), part())
     detail = where().read_log.unit(1, SHARD).detail
     assert detail["closed"]
-    assert detail["children"] == [{"id": left, "parents": [SHARD]}, {"id": right, "parents": [SHARD]}]
+    assert detail["children"] == [
+        {"id": left, "parents": [SHARD], "hash_range": [0, LAST_HASH // 2]},
+        {"id": right, "parents": [SHARD], "hash_range": [LAST_HASH // 2 + 1, LAST_HASH]},
+    ]
 
 
 def test_a_recorded_range_is_read_again_exactly_though_more_has_come(kinesis, where):

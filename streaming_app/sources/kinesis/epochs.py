@@ -17,11 +17,13 @@ from pyspark.sql.datasource import InputPartition
 from streaming_app.errors import SourceError
 from streaming_app.journal.read_log import UnitRead
 from streaming_app.sources.kinesis.context import Context
+from streaming_app.sources.kinesis.hash_ranges import HashRanges
 from streaming_app.sources.kinesis.lineage import Offset, Parents, leaves, needs_listing, plan
+from streaming_app.sources.kinesis.messages import HashRange
 from streaming_app.sources.kinesis.probe import Findings, Hint, Prober
 from streaming_app.sources.kinesis.reading import end_of
 from streaming_app.sources.kinesis.retention import Retention
-from streaming_app.sources.kinesis.start import first_offset, list_shards
+from streaming_app.sources.kinesis.start import first_offset, list_shards, listed_shards, parents_of
 
 _LOG: Final = logging.getLogger(__name__)
 _RELIST_AFTER: Final = 10.0  # seconds; children of a closed shard can take a moment to be listed
@@ -29,12 +31,16 @@ _RELIST_AFTER: Final = 10.0  # seconds; children of a closed shard can take a mo
 
 @dataclass(frozen=True)
 class ShardTask:
-    """One shard of a partition; `iterator` and `last_call` (seconds since 1970) only save calls."""
+    """One shard of a partition; `iterator` and `last_call` (seconds since 1970) only save calls.
+
+    `hash_range`: which records of an aggregate belong to the shard; None where that is not known.
+    """
 
     shard: str
     position: str
     iterator: str | None = None
     last_call: float = 0.0
+    hash_range: HashRange | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,7 @@ class Epochs:
         self._context = context
         self._prober = Prober(context)
         self._known: Parents = {}
+        self._hash_ranges = HashRanges(lambda: listed_shards(context))
         self._current: Offset | None = None
         self._next: _Next | None = None
         self._handed_out: Offset | None = None
@@ -112,6 +119,8 @@ class Epochs:
         self._current, self._handed_out = end, None
         if end.epoch in {0, start.epoch}:
             return []
+        if self._context.options.deaggregate:
+            self._hash_ranges.need(end.shards)
         tasks = [self._task(shard, position, hints.get(shard)) for shard, position in sorted(end.shards.items())]
         count = min(len(tasks), self._context.options.max_tasks, self._context.options.parallelism or len(tasks))
         return [EpochPartition(end.epoch, tuple(tasks[number::count])) for number in range(count)]
@@ -176,8 +185,11 @@ class Epochs:
         if current.epoch == 0:
             return Offset(1, current.shards, current.finished)
         ends = {shard: end_of(read) for shard, read in reads.items()}
+        self._hash_ranges.learn_children(reads.values())
         if needs_listing(current, ends, self._known):
-            self._known = list_shards(self._context)
+            listed = listed_shards(self._context)
+            self._known = parents_of(listed)
+            self._hash_ranges.learn(listed)
         following = plan(current, ends, self._known)
         for shard in sorted(following.shards.keys() - current.shards.keys()):
             _LOG.info("shard %s starts at %s in epoch %d", shard, following.shards[shard], following.epoch)
@@ -199,7 +211,8 @@ class Epochs:
         hint = self._prober.hint(shard, position)
         if hint is None and read is not None:
             hint = Hint(read.detail.get("iterator"), read.detail["read_at_ms"] / 1000)
-        return ShardTask(shard, position, *(hint or ()))
+        iterator, last_call = hint or (None, 0.0)
+        return ShardTask(shard, position, iterator, last_call, self._hash_ranges.of(shard))
 
 
 def _left_behind(read: UnitRead) -> bool:

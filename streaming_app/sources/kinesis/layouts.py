@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from streaming_app.decode.json_events import JsonDecoder
 from streaming_app.schema import Dataset, Decoded
+from streaming_app.sources.kinesis.aggregates import Rows
 from streaming_app.sources.kinesis.messages import Record
 
 GENERIC_DDL: Final = (
@@ -25,16 +26,19 @@ _TIMESTAMP: Final = pa.timestamp("us", "UTC")
 class Layout(Protocol):
     """Turns records of one shard into one Arrow batch."""
 
-    def batch(self, stream: str, shard: str, records: Sequence[Record]) -> pa.RecordBatch:
+    def batch(self, stream: str, shard: str, rows: Rows) -> pa.RecordBatch:
         """One row a record, in their order."""
         ...
 
 
 class GenericLayout:
-    """The records as Kinesis has them (schema: `GENERIC_DDL`); `sub_sequence_number` is 0 for a record of its own."""
+    """The records as Kinesis has them (schema: `GENERIC_DDL`).
 
-    def batch(self, stream: str, shard: str, records: Sequence[Record]) -> pa.RecordBatch:
-        count = len(records)
+    `sub_sequence_number` counts the records of an aggregate from 0; it is 0 for a record of its own, too.
+    """
+
+    def batch(self, stream: str, shard: str, rows: Rows) -> pa.RecordBatch:
+        records, count = rows.records, len(rows.records)
         return pa.RecordBatch.from_arrays(
             [
                 pa.array([record.data for record in records], pa.binary()),
@@ -42,7 +46,7 @@ class GenericLayout:
                 pa.repeat(shard, count),
                 pa.array([record.key for record in records], pa.string()),
                 pa.array([record.sequence for record in records], pa.string()),
-                pa.repeat(pa.scalar(NO_SUB_SEQUENCE, pa.int64()), count),
+                _sub_sequence_numbers(rows),
                 arrival_times(records),
             ],
             names=_GENERIC_NAMES,
@@ -50,7 +54,10 @@ class GenericLayout:
 
 
 class DecodedLayout:
-    """The dataset's own columns as strings, with what `Decoded` adds; `source_position` is `shardId:sequenceNumber`."""
+    """The dataset's own columns as strings, with what `Decoded` adds.
+
+    `source_position` is `shardId:sequenceNumber`, and for a record of an aggregate `shardId:sequenceNumber:number`.
+    """
 
     def __init__(self, dataset: Dataset) -> None:
         self._decoder = JsonDecoder(dataset)
@@ -63,12 +70,25 @@ class DecodedLayout:
             Decoded.ARRIVED_AT,
         ]
 
-    def batch(self, stream: str, shard: str, records: Sequence[Record]) -> pa.RecordBatch:
+    def batch(self, stream: str, shard: str, rows: Rows) -> pa.RecordBatch:
         del stream
-        columns = self._decoder.decode([record.data for record in records])
-        sequences = pa.array([record.sequence for record in records], pa.string())
-        positions = pc.binary_join_element_wise(shard, sequences, ":")
-        return pa.RecordBatch.from_arrays([*columns, positions, arrival_times(records)], names=self._names)
+        columns = self._decoder.decode([record.data for record in rows.records])
+        positions = pc.binary_join_element_wise(shard, pa.array(_numbers(rows), pa.string()), ":")
+        return pa.RecordBatch.from_arrays([*columns, positions, arrival_times(rows.records)], names=self._names)
+
+
+def _numbers(rows: Rows) -> list[str]:
+    """What follows the shard in a position."""
+    if rows.subs is None:
+        return [record.sequence for record in rows.records]
+    pairs = zip(rows.records, rows.subs, strict=True)
+    return [record.sequence if sub is None else f"{record.sequence}:{sub}" for record, sub in pairs]
+
+
+def _sub_sequence_numbers(rows: Rows) -> pa.Array:
+    if rows.subs is None:
+        return pa.repeat(pa.scalar(NO_SUB_SEQUENCE, pa.int64()), len(rows.records))
+    return pa.array([sub or NO_SUB_SEQUENCE for sub in rows.subs], pa.int64())
 
 
 def arrival_times(records: Sequence[Record]) -> pa.Array:

@@ -5,9 +5,31 @@ Field names and meanings: the Kinesis API reference, GetRecords and ListShards. 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
+
+
+class HashRange(NamedTuple):
+    """The hash keys (numbers of 128 bits) that belong to a shard, both ends included; it never changes."""
+
+    first: int
+    last: int
+
+    def __contains__(self, hash_key: object) -> bool:
+        return isinstance(hash_key, int) and self.first <= hash_key <= self.last
+
+
+class HashKeyRange(msgspec.Struct, frozen=True, rename={"first": "StartingHashKey", "last": "EndingHashKey"}):
+    """The same as Kinesis writes it: decimal texts."""
+
+    first: str = ""
+    last: str = ""
+
+    @property
+    def numbers(self) -> HashRange | None:
+        """None where the answer left it out."""
+        return HashRange(int(self.first), int(self.last)) if self.first and self.last else None
 
 
 class Record(
@@ -28,11 +50,16 @@ class Record(
     arrival: float
 
 
-class ChildShard(msgspec.Struct, frozen=True, rename={"shard": "ShardId", "parents": "ParentShards"}):
+class ChildShard(
+    msgspec.Struct,
+    frozen=True,
+    rename={"shard": "ShardId", "parents": "ParentShards", "hash_keys": "HashKeyRange"},
+):
     """A shard that came out of a closed one."""
 
     shard: str
     parents: list[str] = []
+    hash_keys: HashKeyRange = HashKeyRange()
 
 
 class RecordsAnswer(
@@ -63,13 +90,19 @@ class StreamSummary(msgspec.Struct, frozen=True):
 class ShardListed(
     msgspec.Struct,
     frozen=True,
-    rename={"shard": "ShardId", "parent": "ParentShardId", "adjacent": "AdjacentParentShardId"},
+    rename={
+        "shard": "ShardId",
+        "parent": "ParentShardId",
+        "adjacent": "AdjacentParentShardId",
+        "hash_keys": "HashKeyRange",
+    },
 ):
     """One shard of ListShards; an expired parent is named although it is not listed itself."""
 
     shard: str
     parent: str | None = None
     adjacent: str | None = None
+    hash_keys: HashKeyRange = HashKeyRange()
 
     @property
     def parents(self) -> tuple[str, ...]:

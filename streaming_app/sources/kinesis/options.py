@@ -50,6 +50,7 @@ class KinesisOptions:
     parallelism: int = 0
     throttle_timeout: float = 300.0
     dataset: str = ""
+    deaggregate: bool = True
 
     @property
     def endpoint(self) -> Endpoint:
@@ -128,6 +129,7 @@ _PARSERS: Final[dict[str, Callable[[str], Any]]] = {
     "parallelism": _whole(0),
     "throttle_timeout": _seconds,
     "dataset": _dataset,
+    "deaggregate": _flag,
 }
 # EMR's names (lower case) -> ours and how the value is written there; None: accepted, there is nothing to set here.
 _ALIASES: Final[dict[str, tuple[str | None, Callable[[str], Any]]]] = {

@@ -2,6 +2,10 @@
 
 Guarantee: every read of a (epoch, shard) that ends, ends with exactly the same records, because the range is put into
 the read log, if absent, before the read ends; a read that lost this race fails and is done again against the winner's.
+
+Limits count Kinesis records: an aggregate is never divided between two epochs, so a position needs no number inside one.
+Of a read that took aggregates apart the log says so, and by which hash keys, so that it is done again in the same way
+whatever the options say by then.
 """
 
 from __future__ import annotations
@@ -13,10 +17,11 @@ from typing import Any, Final
 
 from streaming_app.errors import DataLossError, SourceError
 from streaming_app.journal.read_log import ReadLog, UnitRead
-from streaming_app.sources.kinesis.client import NotFoundError
+from streaming_app.sources.kinesis.aggregates import Deaggregation, Rows
+from streaming_app.sources.kinesis.client import DECODING, NotFoundError
 from streaming_app.sources.kinesis.clock import Clock
 from streaming_app.sources.kinesis.lineage import ShardEnd
-from streaming_app.sources.kinesis.messages import ChildShard, Record
+from streaming_app.sources.kinesis.messages import ChildShard, HashRange, Record
 from streaming_app.sources.kinesis.options import KinesisOptions
 from streaming_app.sources.kinesis.positions import at
 from streaming_app.sources.kinesis.shard import Page, ShardFeed
@@ -26,9 +31,10 @@ _LOG: Final = logging.getLogger(__name__)
 
 @dataclass
 class Tally:
-    """What one read delivered so far, and how the shard looked at the last answer."""
+    """What one read delivered so far, and how the shard looked at the last answer. Of an aggregate each record is a row."""
 
     rows: int = 0
+    records: int = 0
     size: int = 0
     first: str | None = None
     last: str | None = None
@@ -40,8 +46,8 @@ class Tally:
     children: tuple[ChildShard, ...] = ()
 
     def add(self, page: Page) -> None:
-        """Count a page in."""
-        self.rows += len(page.records)
+        """Count a page in, but for its rows."""
+        self.records += len(page.records)
         self.size += page.size
         self.at_tip, self.closed, self.millis_behind = page.at_tip, page.closed, page.millis_behind
         self.children = tuple(page.children)
@@ -61,34 +67,37 @@ class ShardRead:
     read_log: ReadLog
     options: KinesisOptions
     clock: Clock
+    hash_range: HashRange | None = None
 
-    def pages(self) -> Iterator[list[Record]]:
-        """The records, page by page. Raises DataLossError or SourceError."""
+    def rows(self) -> Iterator[Rows]:
+        """The rows, page by page, none of them empty. Raises DataLossError or SourceError."""
         recorded = self.read_log.unit(self.epoch, self.shard)
         yield from self._fresh() if recorded is None else self._again(recorded)
 
-    def _fresh(self) -> Iterator[list[Record]]:
+    def _fresh(self) -> Iterator[Rows]:
         tally = Tally()
+        apart = Deaggregation(self.hash_range) if self.options.deaggregate else None
         deadline = self.clock.monotonic() + self.options.max_fetch_time
         try:
             while not self._enough(tally, deadline):
-                page = self.feed.next_page(self._limit(tally.rows))
+                page = self.feed.next_page(self._limit(tally.records))
                 tally.add(page)
-                if page.records:
-                    yield page.records
+                for rows in _rows(page.records, apart):
+                    tally.rows += len(rows.records)
+                    yield rows
         except NotFoundError as error:
             self._lost(tally, error)
-        self._record(tally)
+        self._record(tally, apart)
         self.feed.keep_iterator()
 
-    def _limit(self, rows: int) -> int:
-        return min(self.options.records_per_fetch, self.options.max_records_per_shard - rows)
+    def _limit(self, records: int) -> int:
+        return min(self.options.records_per_fetch, self.options.max_records_per_shard - records)
 
     def _enough(self, tally: Tally, deadline: float) -> bool:
         return (
             tally.closed
             or tally.at_tip
-            or tally.rows >= self.options.max_records_per_shard
+            or tally.records >= self.options.max_records_per_shard
             or tally.size >= self.options.max_bytes_per_shard
             or (self.feed.calls.made > 0 and self.clock.monotonic() >= deadline)
         )
@@ -112,14 +121,14 @@ class ShardRead:
         except NotFoundError as error:
             raise SourceError(f"stream {self.options.stream_name!r} does not exist (any more): {error}") from error
 
-    def _record(self, tally: Tally) -> None:
-        if not self.read_log.put_if_absent(self.epoch, self._unit(tally)):
+    def _record(self, tally: Tally, apart: Deaggregation | None) -> None:
+        if not self.read_log.put_if_absent(self.epoch, self._unit(tally, apart)):
             raise SourceError(
                 f"shard {self.shard}, epoch {self.epoch}: another attempt of this task recorded its range first; this"
                 " one fails, and its retry reads that range"
             )
 
-    def _unit(self, tally: Tally) -> UnitRead:
+    def _unit(self, tally: Tally, apart: Deaggregation | None) -> UnitRead:
         calls = self.feed.calls
         detail: dict[str, Any] = {
             "start": self.start,
@@ -129,7 +138,7 @@ class ShardRead:
             "last_arrival_ms": None if tally.last_arrival is None else round(tally.last_arrival * 1000),
             "at_tip": tally.at_tip,
             "closed": tally.closed,
-            "children": [{"id": child.shard, "parents": child.parents or [self.shard]} for child in tally.children],
+            "children": [self._child(child) for child in tally.children],
             "millis_behind": tally.millis_behind,
             "read_at_ms": round(self.feed.last_call * 1000),
             "calls": calls.made,
@@ -138,13 +147,38 @@ class ShardRead:
         }
         if tally.lost:
             detail["lost"] = True
-        if not (tally.rows or tally.at_tip or tally.closed):
+        if not (tally.records or tally.at_tip or tally.closed):
             detail["iterator"] = self.feed.iterator  # in the middle of a gap: only the iterator says how far it was
+        if apart and apart.aggregates:
+            detail |= self._aggregated(tally, apart)
         return UnitRead(self.shard, tally.rows, tally.size, detail)
 
-    def _again(self, recorded: UnitRead) -> Iterator[list[Record]]:
-        """Exactly the recorded records; nothing is asked of Kinesis when there were none."""
-        missing = recorded.rows
+    def _child(self, child: ChildShard) -> dict[str, Any]:
+        named = {"id": child.shard, "parents": child.parents or [self.shard]}
+        hash_range = child.hash_keys.numbers
+        return named | ({"hash_range": list(hash_range)} if hash_range else {})
+
+    def _aggregated(self, tally: Tally, apart: Deaggregation) -> dict[str, Any]:
+        """What a read that took aggregates apart adds to its detail; without these keys rows are records."""
+        if apart.dropped:
+            _LOG.warning(
+                "shard %s, epoch %d: left out %d records of aggregates whose hash keys belong to other shards; the"
+                " producer library sends such records again",
+                self.shard,
+                self.epoch,
+                apart.dropped,
+            )
+        return {
+            "records": tally.records,
+            "aggregates": apart.aggregates,
+            "dropped": apart.dropped,
+            "hash_range": None if apart.hash_range is None else list(apart.hash_range),
+        }
+
+    def _again(self, recorded: UnitRead) -> Iterator[Rows]:
+        """Exactly the recorded rows; nothing is asked of Kinesis when there were none."""
+        missing = recorded.detail.get("records", recorded.rows) if recorded.rows else 0
+        apart = _as_recorded(recorded)
         if missing:
             self.feed.seek(at(recorded.detail["first_seq"]))
             last = int(recorded.detail["last_seq"])
@@ -152,8 +186,7 @@ class ShardRead:
             page = self._page_again(min(self.options.records_per_fetch, missing))
             records = [record for record in page.records if int(record.sequence) <= last]
             missing -= len(records)
-            if records:
-                yield records
+            yield from _rows(records, apart)
             if missing and (len(records) < len(page.records) or (not page.records and (page.at_tip or page.closed))):
                 self._gone(recorded, missing)
                 return
@@ -170,11 +203,36 @@ class ShardRead:
         detail = recorded.detail
         message = (
             f"shard {self.shard}, epoch {self.epoch}: the range {detail['first_seq']} to {detail['last_seq']} had"
-            f" {recorded.rows} records and now lacks {missing or 'some'} of them (retention, or another stream of the same name)"
+            f" {detail.get('records', recorded.rows)} records and now lacks {missing or 'some'} of them (retention, or another"
+            " stream of the same name)"
         )
         if self.options.fail_on_data_loss:
             raise DataLossError(f"{message}. Set fail_on_data_loss=false to go on without them.")
         _LOG.warning("%s; going on without them", message)
+
+
+def _rows(records: list[Record], apart: Deaggregation | None) -> Iterator[Rows]:
+    """The records as rows, where there are any. Taking aggregates apart is decoding, so threads take turns."""
+    if not records:
+        return
+    if apart is None:
+        yield Rows(records)
+        return
+    pieces = apart.rows(records)
+    while True:
+        with DECODING:
+            piece = next(pieces, None)
+        if piece is None:
+            return
+        yield piece
+
+
+def _as_recorded(read: UnitRead) -> Deaggregation | None:
+    """How the recorded read took aggregates apart; None where it found none or was told not to."""
+    if "aggregates" not in read.detail:
+        return None
+    hash_range = read.detail["hash_range"]
+    return Deaggregation(None if hash_range is None else HashRange(*hash_range))
 
 
 def end_of(read: UnitRead) -> ShardEnd:

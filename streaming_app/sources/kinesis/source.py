@@ -111,8 +111,10 @@ def read_partition(context: Context, partition: EpochPartition) -> Generator[pa.
 def _batches(context: Context, layout: Layout, epoch: int, task: ShardTask) -> Iterator[pa.RecordBatch]:
     feed = context.feed(task.shard, task.position)
     feed.resume(task.iterator, task.last_call)
-    read = ShardRead(epoch, task.shard, task.position, feed, context.read_log, context.options, context.clock)
-    for records in read.pages():
+    read = ShardRead(
+        epoch, task.shard, task.position, feed, context.read_log, context.options, context.clock, task.hash_range
+    )
+    for rows in read.rows():
         with DECODING:
-            batch = layout.batch(context.options.stream_name, task.shard, records)
+            batch = layout.batch(context.options.stream_name, task.shard, rows)
         yield batch

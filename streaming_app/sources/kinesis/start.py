@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -13,7 +13,7 @@ from streaming_app.sources.kinesis import positions
 from streaming_app.sources.kinesis.client import NotFoundError
 from streaming_app.sources.kinesis.context import Context
 from streaming_app.sources.kinesis.lineage import Offset, Parents, leaves, start_at_roots
-from streaming_app.sources.kinesis.messages import StreamSummary
+from streaming_app.sources.kinesis.messages import ShardListed, StreamSummary
 from streaming_app.sources.kinesis.retry import Calls
 
 LATEST: Final = "LATEST"
@@ -22,12 +22,21 @@ _CLOCK_TOLERANCE: Final = timedelta(seconds=2)
 _DATE_RESOLUTION: Final = timedelta(seconds=1)
 
 
-def list_shards(context: Context) -> dict[str, tuple[str, ...]]:
-    """Every shard that is listed, with its parents. Raises SourceError when there is no such stream."""
+def listed_shards(context: Context) -> list[ShardListed]:
+    """Every shard that is listed. Raises SourceError when there is no such stream."""
     try:
-        listed = context.retry.call(context.api.list_shards, Calls())
+        return context.retry.call(context.api.list_shards, Calls())
     except NotFoundError as error:
         raise SourceError(f"stream {context.options.stream_name!r} does not exist: {error}") from error
+
+
+def list_shards(context: Context) -> dict[str, tuple[str, ...]]:
+    """Every shard that is listed, with its parents. Raises SourceError when there is no such stream."""
+    return parents_of(listed_shards(context))
+
+
+def parents_of(listed: Iterable[ShardListed]) -> dict[str, tuple[str, ...]]:
+    """A listing as planning takes it."""
     return {item.shard: item.parents for item in listed}
 
 
