@@ -19,7 +19,7 @@ from streaming_app import __version__
 from streaming_app.arguments import add_config_arguments, load_all
 from streaming_app.commands import demo, produce
 from streaming_app.config import effective_yaml
-from streaming_app.config.models import parse_duration
+from streaming_app.config.models import parse_duration, parse_past
 from streaming_app.errors import IngestError
 
 
@@ -42,6 +42,13 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run the service until it is stopped")
     add_config_arguments(run)
     run.add_argument("--available-now", action="store_true", help="read everything there is at the start, then stop")
+    run.add_argument(
+        "--until",
+        type=_past,
+        default="",
+        metavar="TIME",
+        help="as --available-now, and of Kinesis only what arrived before this moment (2026-03-01T00:00:00Z)",
+    )
     run.add_argument("--for", dest="duration", type=_duration, metavar="10m", help="stop by itself after so long")
     run.set_defaults(command=run_service)
     check = commands.add_parser(
@@ -73,7 +80,14 @@ def run_service(options: argparse.Namespace) -> int:
     from streaming_app.running import run  # noqa: PLC0415 - Spark's import takes a second: not for a bad configuration
 
     loaded, suite = load_all(options.config, options.overrides)
-    return run(loaded, suite, available_now=options.available_now, duration=options.duration, on_signal=handle_signals)
+    return run(
+        loaded,
+        suite,
+        available_now=options.available_now or bool(options.until),
+        until=options.until,
+        duration=options.duration,
+        on_signal=handle_signals,
+    )
 
 
 def handle_signals(stop: Callable[[], Any]) -> None:
@@ -89,6 +103,13 @@ def handle_signals(stop: Callable[[], Any]) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, handle)
+
+
+def _past(text: str) -> str:
+    try:
+        return parse_past(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _duration(text: str) -> float:

@@ -25,11 +25,12 @@ def run(
     suite: Suite,
     *,
     available_now: bool = False,
+    until: str = "",
     duration: float | None = None,
     on_signal: Callable[[Callable[[], Any]], None] = lambda _: None,
     on_batch: Callable[[Batch], None] = log_batch,
 ) -> int:
-    """Run until everything is read, `duration` seconds are over or a stop is asked for; returns 0.
+    """Run until everything is read (what arrived before `until`, of Kinesis), `duration` seconds are over or a stop is asked for; returns 0.
 
     `on_signal` is given the function that asks for a graceful stop. Raises the IngestError that ended the service.
     """
@@ -46,7 +47,9 @@ def run(
         spark = build_session(loaded.config)
         on_signal(stop.set)  # Spark puts a Ctrl-C handler of its own in place
         streams.register(spark)
-        options = streams.RunOptions(stop.drain_path, available_now, spark.sparkContext.defaultParallelism)
+        options = streams.RunOptions(
+            stop.drain_path, available_now, until, parallelism=spark.sparkContext.defaultParallelism
+        )
         names = enabled_sources(loaded.config)
         built = [streams.build_stream(loaded, suite, name, options) for name in names]
         listener = ProgressListener(

@@ -29,6 +29,7 @@ class RunOptions:
 
     drain_path: str
     available_now: bool = False
+    until: str = ""
     parallelism: int = 0
 
 
@@ -129,6 +130,7 @@ def _source_options(loaded: Loaded, source: str, checkpoint: str, run: RunOption
             dataset=dataset,
             drain_path=run.drain_path,
             available_now=run.available_now,
+            until=run.until,
             parallelism=run.parallelism,
         )
     return csv_options(

@@ -52,6 +52,18 @@ Bytes = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
 
 
+def parse_past(value: str) -> str:
+    """A moment that lies in the past, in UTC and ISO 8601. Raises ValueError for any other text."""
+    try:
+        parsed = datetime.fromisoformat(str(value).strip())
+    except ValueError:
+        raise ValueError(f"{value!r} is no ISO 8601 time; write for example 2026-03-01T00:00:00Z") from None
+    moment = (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).astimezone(UTC)
+    if moment > datetime.now(UTC):
+        raise ValueError(f"{value} lies in the future: what arrives until then is not there yet")
+    return moment.isoformat().replace("+00:00", "Z")
+
+
 def parse_start(value: str) -> str:
     """A starting position in its canonical form: LATEST, TRIM_HORIZON or `AT_TIMESTAMP 2026-03-01T00:00:00Z`."""
     kind, _, moment = str(value).strip().partition(" ")
@@ -196,6 +208,13 @@ class KinesisConfig(Model):
     start: Annotated[str, BeforeValidator(parse_start)] = Field(
         "TRIM_HORIZON",
         description="Where a new checkpoint begins: LATEST, TRIM_HORIZON (or EARLIEST), AT_TIMESTAMP 2026-03-01T00:00:00Z.",
+    )
+    max_records_per_batch: Count = Field(
+        1_000_000, description="Records of one micro-batch at most, an equal share for each shard."
+    )
+    max_bytes_per_batch: Bytes = Field(
+        1 << 30,
+        description="Bytes of one micro-batch at most, an equal share for each shard (an answer may go over it).",
     )
     max_records_per_shard: Count = Field(100_000, description="Records a shard gives to one micro-batch at most.")
     max_bytes_per_shard: Bytes = Field(64 << 20, description="Bytes a shard gives to one micro-batch at most.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,9 +16,10 @@ from pyspark.sql.datasource import InputPartition
 
 from streaming_app.errors import SourceError
 from streaming_app.journal.read_log import UnitRead
+from streaming_app.sources.kinesis.bounded import NOTHING, Bound, BoundedRun, bounds_of
 from streaming_app.sources.kinesis.context import Context
 from streaming_app.sources.kinesis.hash_ranges import HashRanges
-from streaming_app.sources.kinesis.lineage import Offset, Parents, leaves, needs_listing, plan
+from streaming_app.sources.kinesis.lineage import Offset, Parents, needs_listing, plan
 from streaming_app.sources.kinesis.messages import HashRange
 from streaming_app.sources.kinesis.probe import Findings, Hint, Prober
 from streaming_app.sources.kinesis.reading import end_of
@@ -41,31 +42,16 @@ class ShardTask:
     iterator: str | None = None
     last_call: float = 0.0
     hash_range: HashRange | None = None
+    bound: Bound | None = None
 
 
 @dataclass(frozen=True)
 class EpochPartition(InputPartition):
-    """The shards that one Spark task reads in an epoch."""
+    """The shards that one Spark task reads in an epoch, of `all_shards` that the epoch has."""
 
     epoch: int
     shards: tuple[ShardTask, ...]
-
-
-@dataclass
-class _BoundedRun:
-    """`available_now`: which shards there were at its start, and which of them were seen at their tip since."""
-
-    first_epoch: int
-    scope: Parents
-    at_tip: set[str] = field(default_factory=set)
-
-    def saw_tip(self, shards: set[str] | frozenset[str]) -> None:
-        """A shard that has children is not done at its tip: it is closed, and they come after it."""
-        self.at_tip |= shards & set(leaves(self.scope))
-
-    def finished(self, shards: Mapping[str, str]) -> bool:
-        """Whether nothing is left of what there was at the start; younger shards do not count."""
-        return all(shard in self.at_tip or shard not in self.scope for shard in shards)
+    all_shards: int = 1
 
 
 @dataclass(frozen=True)
@@ -88,7 +74,8 @@ class Epochs:
         self._current: Offset | None = None
         self._next: _Next | None = None
         self._handed_out: Offset | None = None
-        self._run: _BoundedRun | None = None
+        self._run: BoundedRun | None = None
+        self._bounds: Mapping[str, Bound] | None = None
         self._retention = Retention(context)
         self._fresh_start = True
 
@@ -123,7 +110,7 @@ class Epochs:
             self._hash_ranges.need(end.shards)
         tasks = [self._task(shard, position, hints.get(shard)) for shard, position in sorted(end.shards.items())]
         count = min(len(tasks), self._context.options.max_tasks, self._context.options.parallelism or len(tasks))
-        return [EpochPartition(end.epoch, tuple(tasks[number::count])) for number in range(count)]
+        return [EpochPartition(end.epoch, tuple(tasks[number::count]), len(tasks)) for number in range(count)]
 
     def commit(self, end: Offset) -> None:
         """Spark committed everything up to this epoch: fold its reads away."""
@@ -155,9 +142,9 @@ class Epochs:
         last_calls = {shard: read.detail["read_at_ms"] / 1000 for shard, read in following.reads.items()}
         return self._prober.look(following.offset.shards, last_calls)
 
-    def _bounded_run(self, current: Offset) -> _BoundedRun | None:
-        if self._context.options.available_now and self._run is None:
-            self._run = _BoundedRun(current.epoch, list_shards(self._context))
+    def _bounded_run(self, current: Offset) -> BoundedRun | None:
+        if self._context.options.ends_by_itself and self._run is None:
+            self._run = BoundedRun(current.epoch, list_shards(self._context))
         return self._run
 
     def _following(self, current: Offset) -> _Next:
@@ -212,7 +199,14 @@ class Epochs:
         if hint is None and read is not None:
             hint = Hint(read.detail.get("iterator"), read.detail["read_at_ms"] / 1000)
         iterator, last_call = hint or (None, 0.0)
-        return ShardTask(shard, position, iterator, last_call, self._hash_ranges.of(shard))
+        return ShardTask(shard, position, iterator, last_call, self._hash_ranges.of(shard), self._bound(shard))
+
+    def _bound(self, shard: str) -> Bound | None:
+        if not self._context.options.until:
+            return None
+        if self._bounds is None:
+            self._bounds = bounds_of(self._context)
+        return self._bounds.get(shard, NOTHING)
 
 
 def _left_behind(read: UnitRead) -> bool:

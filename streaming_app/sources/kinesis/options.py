@@ -6,10 +6,10 @@ Our names are in snake case. The names of EMR's `aws-kinesis` connector work whe
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
-from streaming_app.config.models import KinesisConfig, parse_duration, parse_size, parse_start
+from streaming_app.config.models import KinesisConfig, parse_duration, parse_past, parse_size, parse_start
 from streaming_app.errors import ConfigError, Problem
 from streaming_app.schema import Dataset
 from streaming_app.sources.kinesis.client import Endpoint
@@ -26,6 +26,7 @@ class KinesisOptions:
 
     `read_log_path`: folder or S3 prefix of the read log, next to the checkpoint and as long-lived. `drain_path`: while
     this local file exists no new epoch begins. `available_now`: read up to the tips found at the start, then no more.
+    `until`: as `available_now`, and only up to the records that arrived before this moment (ISO 8601, in the past).
     `probe_interval`: how often an idle shard is asked for news. `parallelism`: tasks that Spark can run at once, 0 when
     unknown. `dataset`: `Dataset.to_option()`, for the decoded layout.
     """
@@ -38,7 +39,10 @@ class KinesisOptions:
     starting_position: str = "TRIM_HORIZON"
     drain_path: str = ""
     available_now: bool = False
+    until: str = ""
     fail_on_data_loss: bool = True
+    max_records_per_batch: int = 1_000_000
+    max_bytes_per_batch: int = 1 << 30
     max_records_per_shard: int = 100_000
     max_bytes_per_shard: int = 64 << 20
     max_fetch_time: float = 10.0
@@ -51,6 +55,19 @@ class KinesisOptions:
     throttle_timeout: float = 300.0
     dataset: str = ""
     deaggregate: bool = True
+
+    def shared_by(self, shards: int) -> KinesisOptions:
+        """The same where each of so many shards has its share of the micro-batch's limits."""
+        return replace(
+            self,
+            max_records_per_shard=min(self.max_records_per_shard, max(1, self.max_records_per_batch // shards)),
+            max_bytes_per_shard=min(self.max_bytes_per_shard, max(1, self.max_bytes_per_batch // shards)),
+        )
+
+    @property
+    def ends_by_itself(self) -> bool:
+        """Whether this run is bounded."""
+        return self.available_now or bool(self.until)
 
     @property
     def endpoint(self) -> Endpoint:
@@ -117,7 +134,10 @@ _PARSERS: Final[dict[str, Callable[[str], Any]]] = {
     "starting_position": parse_start,
     "drain_path": _text,
     "available_now": _flag,
+    "until": parse_past,
     "fail_on_data_loss": _flag,
+    "max_records_per_batch": _whole(1),
+    "max_bytes_per_batch": _size(1),
     "max_records_per_shard": _whole(1),
     "max_bytes_per_shard": _size(1),
     "max_fetch_time": _seconds,
@@ -194,6 +214,7 @@ def kinesis_options(
     dataset: Dataset | None = None,
     drain_path: str = "",
     available_now: bool = False,
+    until: str = "",
     parallelism: int = 0,
 ) -> dict[str, str]:
     """Options for `spark.readStream.format(...).options(**options)`, as our configuration says.
@@ -209,6 +230,7 @@ def kinesis_options(
         "read_log_path": read_log_uri,
         "drain_path": drain_path,
         "available_now": str(available_now).lower(),
+        "until": until,
         "parallelism": parallelism,
         "dataset": dataset.to_option() if dataset else "",
     }

@@ -12,18 +12,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from streaming_app.errors import DataLossError, SourceError
 from streaming_app.journal.read_log import ReadLog, UnitRead
 from streaming_app.sources.kinesis.aggregates import Deaggregation, Rows
+from streaming_app.sources.kinesis.bounded import Bound
 from streaming_app.sources.kinesis.client import DECODING, NotFoundError
 from streaming_app.sources.kinesis.clock import Clock
 from streaming_app.sources.kinesis.lineage import ShardEnd
 from streaming_app.sources.kinesis.messages import ChildShard, HashRange, Record
 from streaming_app.sources.kinesis.options import KinesisOptions
-from streaming_app.sources.kinesis.positions import at
+from streaming_app.sources.kinesis.positions import after, at
 from streaming_app.sources.kinesis.shard import Page, ShardFeed
 
 _LOG: Final = logging.getLogger(__name__)
@@ -68,6 +69,7 @@ class ShardRead:
     options: KinesisOptions
     clock: Clock
     hash_range: HashRange | None = None
+    bound: Bound | None = None
 
     def rows(self) -> Iterator[Rows]:
         """The rows, page by page, none of them empty. Raises DataLossError or SourceError."""
@@ -80,7 +82,7 @@ class ShardRead:
         deadline = self.clock.monotonic() + self.options.max_fetch_time
         try:
             while not self._enough(tally, deadline):
-                page = self.feed.next_page(self._limit(tally.records))
+                page = self._next_page(self._limit(tally.records))
                 tally.add(page)
                 for rows in _rows(page.records, apart):
                     tally.rows += len(rows.records)
@@ -89,6 +91,17 @@ class ShardRead:
             self._lost(tally, error)
         self._record(tally, apart)
         self.feed.keep_iterator()
+
+    def _next_page(self, limit: int) -> Page:
+        """The next answer up to the run's bound; the shard counts as read to its tip there."""
+        begin = self.feed.position
+        page = self.feed.next_page(limit)
+        kept = list(self.bound.cut(page.records)) if self.bound else page.records
+        if len(kept) == len(page.records):
+            return page
+        self.feed.seek(after(kept[-1].sequence) if kept else begin)
+        size = sum(len(record.data) for record in kept)
+        return replace(page, records=kept, size=size, at_tip=True, closed=False, children=[])
 
     def _limit(self, records: int) -> int:
         return min(self.options.records_per_fetch, self.options.max_records_per_shard - records)

@@ -11,6 +11,7 @@ checkpoint) says where each read of an epoch ended. A restart goes on from both.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 from typing import Any, Final
 
 import pyarrow as pa
@@ -105,14 +106,23 @@ class KinesisStreamReader(DataSourceStreamReader):
 def read_partition(context: Context, partition: EpochPartition) -> Generator[pa.RecordBatch, None, None]:
     """The rows of one partition; when this ends, what was read stands in the read log."""
     layout = layout_of(context.options.dataset)
-    return interleave([_batches(context, layout, partition.epoch, task) for task in partition.shards])
+    sharing = replace(context, options=context.options.shared_by(partition.all_shards))
+    return interleave([_batches(sharing, layout, partition.epoch, task) for task in partition.shards])
 
 
 def _batches(context: Context, layout: Layout, epoch: int, task: ShardTask) -> Iterator[pa.RecordBatch]:
     feed = context.feed(task.shard, task.position)
     feed.resume(task.iterator, task.last_call)
     read = ShardRead(
-        epoch, task.shard, task.position, feed, context.read_log, context.options, context.clock, task.hash_range
+        epoch,
+        task.shard,
+        task.position,
+        feed,
+        context.read_log,
+        context.options,
+        context.clock,
+        task.hash_range,
+        task.bound,
     )
     for rows in read.rows():
         with DECODING:
