@@ -17,25 +17,48 @@ from pyspark.sql.streaming.listener import (
 )
 
 from streaming_app.journal.ledger import Entry, Ledger
+from streaming_app.journal.read_log import ReadLog
 from streaming_app.runtime import logs
 
 _LOG: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class Lag:
+    """How far behind their tips the shards of a stream were when a micro-batch had read them, in milliseconds.
+
+    From MillisBehindLatest of each shard's last answer, so an idle shard is 0 behind and its lag never grows.
+    """
+
+    by_shard: Mapping[str, int]
+
+    @property
+    def worst(self) -> tuple[str, int]:
+        """The shard that is furthest behind, and by how much."""
+        return max(self.by_shard.items(), key=lambda item: item[1])
+
+
+@dataclass(frozen=True)
 class Batch:
-    """A finished micro-batch: its ledger entry and Spark's durations in milliseconds by phase."""
+    """A finished micro-batch: its ledger entry, Spark's durations in milliseconds by phase, and a stream's lag."""
 
     source: str
     entry: Entry
     durations_ms: Mapping[str, int]
+    lag: Lag | None = None
 
 
 class ProgressListener(StreamingQueryListener):
     """Calls `on_batch` for every micro-batch that committed something. An error of the listener never harms the query."""
 
-    def __init__(self, ledgers: Mapping[str, Ledger], on_batch: Callable[[Batch], None]) -> None:
+    def __init__(
+        self,
+        ledgers: Mapping[str, Ledger],
+        on_batch: Callable[[Batch], None],
+        read_logs: Mapping[str, ReadLog] | None = None,
+    ) -> None:
         self._ledgers, self._on_batch = ledgers, on_batch
+        self._read_logs = read_logs or {}
 
     def onQueryStarted(self, event: QueryStartedEvent) -> None:  # noqa: N802
         """Nothing to tell: the service says so itself."""
@@ -59,7 +82,14 @@ class ProgressListener(StreamingQueryListener):
             return
         entry = self._ledgers[name].get(batch_id) if name in self._ledgers else None
         if entry is not None:
-            self._on_batch(Batch(name, entry, progress["durationMs"]))
+            self._on_batch(Batch(name, entry, progress["durationMs"], self._lag(name, entry.epoch)))
+
+    def _lag(self, name: str, epoch: int) -> Lag | None:
+        reads = self._read_logs[name].units(epoch) if name in self._read_logs else {}
+        behind = {
+            unit: int(read.detail["millis_behind"]) for unit, read in reads.items() if "millis_behind" in read.detail
+        }
+        return Lag(behind) if behind else None
 
 
 def log_batch(batch: Batch) -> None:
@@ -79,5 +109,7 @@ def log_batch(batch: Batch) -> None:
         figures["infos"] = counts.by_info
     if batch.entry.arrived:
         figures["oldest_s"] = round(batch.entry.committed_at - batch.entry.arrived[0], 3)
+    if batch.lag:
+        figures["behind_shard"], figures["behind_ms"] = batch.lag.worst
     figures["ms"] = batch.durations_ms.get("triggerExecution")
     _LOG.info("committed", extra=logs.fields(batch.source, batch.entry.batch_id, **figures))

@@ -12,6 +12,7 @@ from streaming_app.config import Loaded
 from streaming_app.config.masking import mask_text
 from streaming_app.errors import QualityStop
 from streaming_app.journal.ledger import Ledger
+from streaming_app.journal.read_log import ReadLog
 from streaming_app.places import enabled_sources
 from streaming_app.progress import Batch, ProgressListener, log_batch
 from streaming_app.quality import Suite
@@ -55,6 +56,7 @@ def run(
         listener = ProgressListener(
             {stream.name: Ledger(stream.sink.open_checkpoint()) for stream in built},
             lambda batch: _report(batch, on_batch, alerts),
+            {stream.name: ReadLog(stream.sink.open_checkpoint()) for stream in built},
         )
         spark.streams.addListener(listener)
         LOG.info("ready", extra=logs.fields(version=__version__, sources=names, suite=suite.fingerprint))

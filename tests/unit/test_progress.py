@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import json
+import logging
+from types import SimpleNamespace
+
+import pytest
+
+from streaming_app.journal.ledger import Counts, Entry, Ledger
+from streaming_app.journal.read_log import ReadLog, UnitRead
+from streaming_app.progress import ProgressListener, log_batch
+from tests.memory_storage import MemoryStorage
+
+ENTRY = Entry(4, 9, "kinesis:orders", "f", "t", Counts(read=6, clean=5, dead=1), (), (100.0, 101.0), 102.5)
+
+
+def event(batch_id=4, **durations):
+    """Spark's progress event, as far as the listener reads it."""
+    document = {
+        "name": "kinesis",
+        "batchId": batch_id,
+        "durationMs": durations or {"addBatch": 7, "triggerExecution": 9},
+    }
+    return SimpleNamespace(progress=SimpleNamespace(json=json.dumps(document)))
+
+
+@pytest.fixture
+def storage():
+    storage = MemoryStorage()
+    Ledger(storage).append_if_absent(ENTRY)
+    return storage
+
+
+@pytest.fixture
+def batches():
+    return []
+
+
+@pytest.fixture
+def listener(storage, batches):
+    return ProgressListener({"kinesis": Ledger(storage)}, batches.append, {"kinesis": ReadLog(storage)})
+
+
+def test_a_micro_batch_comes_with_its_ledger_entry_and_the_lag_of_each_shard(listener, batches, storage):
+    for shard, behind in (("shard-1", 0), ("shard-2", 900)):
+        ReadLog(storage).put_if_absent(9, UnitRead(shard, 3, 30, {"millis_behind": behind}))
+    listener.onQueryProgress(event())
+    (batch,) = batches
+    assert batch.entry == ENTRY
+    assert batch.lag.by_shard == {"shard-1": 0, "shard-2": 900}
+    assert batch.lag.worst == ("shard-2", 900)
+
+
+def test_a_source_without_lag_has_none(listener, batches, storage):
+    ReadLog(storage).put_if_absent(9, UnitRead("orders.csv", 6, 60, {}))
+    listener.onQueryProgress(event())
+    assert batches[0].lag is None
+
+
+def test_a_trigger_without_data_and_an_unknown_batch_are_no_batches(listener, batches):
+    listener.onQueryProgress(event(triggerExecution=1))
+    listener.onQueryProgress(event(batch_id=5))
+    assert batches == []
+
+
+def test_an_error_of_the_report_is_logged_and_harms_nothing(listener, caplog):
+    listener.onQueryProgress(SimpleNamespace(progress=SimpleNamespace(json="{}")))
+    assert "a micro-batch could not be reported" in caplog.text
+
+
+def test_the_log_line_names_the_shard_that_is_furthest_behind(listener, batches, storage, caplog):
+    caplog.set_level(logging.INFO)
+    ReadLog(storage).put_if_absent(9, UnitRead("shard-2", 6, 60, {"millis_behind": 900}))
+    listener.onQueryProgress(event())
+    log_batch(batches[0])
+    assert "shard-2" in str(caplog.records[-1].__dict__)
+    assert "900" in str(caplog.records[-1].__dict__)
