@@ -128,6 +128,7 @@ def _source_options(loaded: Loaded, source: str, checkpoint: str, run: RunOption
             checkpoint,
             storage,
             dataset=dataset,
+            start_positions=loaded.start_positions,
             drain_path=run.drain_path,
             available_now=run.available_now,
             until=run.until,

@@ -16,6 +16,7 @@ from streaming_app.config.environment import Substitution, escape
 from streaming_app.config.masking import mask, mask_text, secret_values
 from streaming_app.config.models import Config
 from streaming_app.config.overrides import ORIGIN, apply_overrides
+from streaming_app.config.positions import StartPositions
 from streaming_app.errors import ConfigError, Problem
 from streaming_app.schema import Dataset
 
@@ -35,6 +36,7 @@ _STAND_INS: Final[dict[str, Any]] = {
 class Loaded:
     """A configuration that can be used. `suite_document` is what the suite's file says; `quality` parses it.
 
+    `start_positions` is what the file of `sources.kinesis.start_positions` says, as JSON text; empty without one.
     `secrets` are the values that must never be shown: those of secret-like keys and variables.
     """
 
@@ -45,6 +47,7 @@ class Loaded:
     suite_document: Any = field(repr=False)
     path: str
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
+    start_positions: str = ""
 
 
 def load(
@@ -90,9 +93,11 @@ class _Load:
         suite_file, suite = self._referenced(document, "suite")
         if suite_check and dataset and suite is not None:
             self._problems += suite_check(suite, suite_file, dataset)
+        positions = self._positions(config.sources.kinesis.start_positions) if config else ""
         if self._problems or config is None or dataset is None:
             raise self._error()
-        return Loaded(config, dataset, dataset_file, suite_file, suite, self._path, frozenset(self._secrets))
+        secrets = frozenset(self._secrets)
+        return Loaded(config, dataset, dataset_file, suite_file, suite, self._path, secrets, positions)
 
     def _read(self, path: str) -> Any:
         try:
@@ -134,6 +139,18 @@ class _Load:
         checked = check(Dataset, content)
         self._problems += [Problem(file, key, message) for key, message in checked.faults]
         return file, checked.value
+
+    def _positions(self, name: str) -> str:
+        """The start positions that a file holds, as text; empty when there is no such file, or nothing of use in it."""
+        file = str(Path(self._path).parent / name)
+        content = self._read(file) if name else None
+        if content is None:
+            return ""
+        try:
+            return StartPositions.from_json(content).to_text()
+        except ValueError as error:
+            self._problems.append(Problem(file, "", str(error)))
+            return ""
 
     def _error(self, document: Any = None) -> ConfigError:
         if not self._problems:

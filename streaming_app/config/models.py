@@ -8,12 +8,14 @@ variables arrive as text and mean the same.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from streaming_app.config.contradictions import refuse_contradictions
+from streaming_app.config.positions import StartPositions
 from streaming_app.schema import InputSource
 from streaming_app.storage import StorageOptions, is_s3
 
@@ -64,8 +66,15 @@ def parse_past(value: str) -> str:
     return moment.isoformat().replace("+00:00", "Z")
 
 
-def parse_start(value: str) -> str:
-    """A starting position in its canonical form: LATEST, TRIM_HORIZON or `AT_TIMESTAMP 2026-03-01T00:00:00Z`."""
+def parse_start(value: Any) -> str:
+    """A start in its canonical form: LATEST, TRIM_HORIZON, `AT_TIMESTAMP 2026-03-01T00:00:00Z`, or positions as JSON text.
+
+    Positions per shard (config/positions.py) may be given as JSON text or as a mapping.
+    """
+    if isinstance(value, Mapping):
+        return StartPositions.from_json(value).to_text()
+    if str(value).lstrip().startswith("{"):
+        return StartPositions.from_text(str(value)).to_text()
     kind, _, moment = str(value).strip().partition(" ")
     kind = {"EARLIEST": "TRIM_HORIZON"}.get(kind.upper(), kind.upper())
     if kind in {"LATEST", "TRIM_HORIZON"} and not moment:
@@ -78,7 +87,8 @@ def parse_start(value: str) -> str:
         aware = parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
         return f"AT_TIMESTAMP {aware.astimezone(UTC).isoformat().replace('+00:00', 'Z')}"
     raise ValueError(
-        f"{value!r} is no starting position; use LATEST, TRIM_HORIZON or AT_TIMESTAMP 2026-03-01T00:00:00Z"
+        f"{value!r} is no starting position; use LATEST, TRIM_HORIZON or AT_TIMESTAMP 2026-03-01T00:00:00Z, or positions"
+        " per shard as JSON"
     )
 
 
@@ -207,7 +217,12 @@ class KinesisConfig(Model):
     endpoint_url: Endpoint = Field("", description="Another endpoint than AWS's own.")
     start: Annotated[str, BeforeValidator(parse_start)] = Field(
         "TRIM_HORIZON",
-        description="Where a new checkpoint begins: LATEST, TRIM_HORIZON (or EARLIEST), AT_TIMESTAMP 2026-03-01T00:00:00Z.",
+        description="Where a new checkpoint begins: LATEST, TRIM_HORIZON (or EARLIEST), AT_TIMESTAMP 2026-03-01T00:00:00Z, or"
+        " positions per shard as `positions` prints them.",
+    )
+    start_positions: str = Field(
+        "",
+        description="File with positions per shard, relative to this file, as `positions` prints it; used in place of `start`.",
     )
     max_records_per_batch: Count = Field(
         1_000_000, description="Records of one micro-batch at most, an equal share for each shard."

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from streaming_app.errors import SinkError
 from streaming_app.journal.sequenced import Document, SequencedLog
 from streaming_app.storage import StagedFile, Storage
 
@@ -154,7 +155,13 @@ class Ledger:
     def published_through(self) -> int:
         """The highest batch id up to which every file is visible, -1 at the start."""
         data = self._storage.get(self._pointer)
-        return int(json.loads(data)["through"]) if data else -1
+        try:
+            return int(json.loads(data)["through"]) if data else -1
+        except (KeyError, TypeError, ValueError) as error:
+            raise SinkError(
+                f"{self._storage.uri}/{self._pointer} cannot be read ({error!r}); `python -m streaming_app doctor --repair`"
+                " makes it anew"
+            ) from error
 
     def mark_published(self, batch_id: int) -> None:
         """Every file up to this batch is visible; call it in order of batch ids. Folds old entries."""

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from streaming_app.errors import SinkError
 from streaming_app.journal.sequenced import Document, SequencedLog
 from streaming_app.storage import Storage
 from streaming_app.storage.many import get_all
@@ -88,7 +89,7 @@ class ReadLog:
         if sealed is not None:  # a service that slept while another one finished this epoch
             self._storage.delete([self._plan_key(epoch)])
         found = self.plan(epoch) if sealed or not won else None
-        return _load(data) if found is None else found
+        return _load(data, self._plan_key(epoch)) if found is None else found
 
     def plan(self, epoch: int) -> Document | None:
         """The plan in force for an epoch, None when there is none."""
@@ -96,7 +97,7 @@ class ReadLog:
         sealed = self._sealed.get(epoch)  # has the word: a live record beside it came from a late caller, cut off
         if sealed is not None:
             return sealed.get("plan")
-        return None if data is None else _load(data)
+        return None if data is None else _load(data, self._plan_key(epoch))
 
     def unit(self, epoch: int, unit: str) -> UnitRead | None:
         """What was read of `unit` in `epoch`, or None when it was not finished yet."""
@@ -104,7 +105,7 @@ class ReadLog:
         sealed = self._sealed.get(epoch)
         if sealed is not None:
             return _units(sealed).get(unit)
-        return None if data is None else UnitRead.from_json(_load(data))
+        return None if data is None else UnitRead.from_json(_load(data, self._unit_key(epoch, unit)))
 
     def put_if_absent(self, epoch: int, read: UnitRead) -> bool:
         """Record a finished read; False when another task's record came first (then read *that* range)."""
@@ -117,8 +118,9 @@ class ReadLog:
         return live if sealed is None else _units(sealed)
 
     def _live_units(self, keys: list[str]) -> dict[str, UnitRead]:
-        found = get_all(self._storage, [key for key in keys if f"-{_UNIT}" in key])
-        reads = [UnitRead.from_json(_load(data)) for data in found if data is not None]
+        chosen = [key for key in keys if f"-{_UNIT}" in key]
+        found = zip(chosen, get_all(self._storage, chosen), strict=True)
+        reads = [UnitRead.from_json(_load(data, key)) for key, data in found if data is not None]
         return {read.unit: read for read in reads}
 
     def seal(self, epoch: int) -> None:
@@ -130,7 +132,7 @@ class ReadLog:
 
     def _seal_one(self, epoch: int, keys: list[str]) -> None:
         records = zip(keys, get_all(self._storage, keys), strict=True)
-        documents = {key: _load(data) for key, data in records if data is not None}
+        documents = {key: _load(data, key) for key, data in records if data is not None}
         found = list(documents)
         plan = documents.pop(self._plan_key(epoch), None)
         units = sorted(documents.values(), key=lambda unit: str(unit["unit"]))
@@ -176,6 +178,9 @@ def _units(entry: Document | None) -> dict[str, UnitRead]:
     return {read.unit: read for read in reads}
 
 
-def _load(data: bytes) -> Document:
-    value: Document = json.loads(data)
+def _load(data: bytes, key: str) -> Document:
+    try:
+        value: Document = json.loads(data)
+    except ValueError as error:
+        raise SinkError(f"{key} is not JSON ({error}); restore the checkpoint from a backup, whole") from error
     return value

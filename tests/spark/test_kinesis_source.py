@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 
 from streaming_app.sources.kinesis import DecodedKinesisDataSource, KinesisDataSource
+from streaming_app.sources.kinesis.explicit import exported
+from streaming_app.sources.kinesis.standing import standing_of
+from streaming_app.storage.local import LocalStorage
 from tests.kinesis_reading import STREAM
 from tests.kinesis_server import kinesis_server
 from tests.strict_kinesis import strict_kinesis
@@ -117,3 +120,19 @@ def test_a_wrong_option_is_reported_when_the_stream_is_loaded(spark):
     spark.dataSource.register(KinesisDataSource)
     with pytest.raises(Exception, match="read_log_path"):
         spark.readStream.format("kinesis-py").option("stream_name", STREAM).load()
+
+
+def test_half_is_read_with_one_checkpoint_and_the_rest_with_another_from_its_export(spark, tmp_path):
+    with strict_kinesis() as kinesis:
+        kinesis.create(STREAM, shards=2)
+        sent = kinesis.put(STREAM, events(0, 30))
+        options = {"stream_name": STREAM, "region": "us-east-1", "endpoint_url": kinesis.url}
+        first = Job(spark, tmp_path / "first", options)
+        first.until(lambda: len(first.rows()) >= 30)
+        kinesis.split(STREAM, FIRST)
+        sent += kinesis.put(STREAM, events(30, 60))
+        offset = standing_of(LocalStorage(str(tmp_path / "first" / "checkpoint"))).offset
+        given = exported(STREAM, offset.shards, offset.finished).to_text()
+        second = Job(spark, tmp_path / "second", {**options, "starting_position": given})
+        second.until(lambda: len(second.rows()) >= 30)
+    assert sorted(first.places() + second.places()) == sorted(sent)

@@ -78,6 +78,14 @@ def leaves(listing: Parents) -> list[str]:
     return sorted(shard for shard in listing if shard not in inner)
 
 
+def relatives(shards: Iterable[str], listing: Parents) -> set[str]:
+    """These shards, all their ancestors, and all shards that descend from them."""
+    own = set(shards)
+    past = {ancestor for shard in own for ancestor in _ancestors(shard, listing)}
+    younger = {shard for shard in listing if not own.isdisjoint(_ancestors(shard, listing))}
+    return own | past | younger
+
+
 def needs_listing(offset: Offset, ends: Mapping[str, ShardEnd], known: Parents) -> bool:
     """Whether ListShards must be asked before `plan`: a shard ended, or a finished one has no child that is known."""
     if any(end.over for end in ends.values()):

@@ -24,7 +24,8 @@ _MOST_RECORDS: Final = 10_000  # of one GetRecords call
 class KinesisOptions:
     """All options; times in seconds, sizes in bytes, 0 switches a limit of rate off. `KinesisConfig` says what they mean.
 
-    `read_log_path`: folder or S3 prefix of the read log, next to the checkpoint and as long-lived. `drain_path`: while
+    `starting_position`: LATEST, TRIM_HORIZON, `AT_TIMESTAMP <time>`, or positions per shard as JSON text
+    (config/positions.py). `read_log_path`: folder or S3 prefix of the read log, next to the checkpoint and as long-lived. `drain_path`: while
     this local file exists no new epoch begins. `available_now`: read up to the tips found at the start, then no more.
     `until`: as `available_now`, and only up to the records that arrived before this moment (ISO 8601, in the past).
     `probe_interval`: how often an idle shard is asked for news. `parallelism`: tasks that Spark can run at once, 0 when
@@ -212,6 +213,7 @@ def kinesis_options(
     storage: StorageOptions,
     *,
     dataset: Dataset | None = None,
+    start_positions: str = "",
     drain_path: str = "",
     available_now: bool = False,
     until: str = "",
@@ -220,13 +222,14 @@ def kinesis_options(
     """Options for `spark.readStream.format(...).options(**options)`, as our configuration says.
 
     `read_log_uri` is the folder that holds `read_log/`, so usually the source's checkpoint folder. With a `dataset`
-    they are for `kinesis-py-decoded`, else for `kinesis-py`.
+    they are for `kinesis-py-decoded`, else for `kinesis-py`. `start_positions` (JSON text) takes the place of the
+    configuration's `start`.
     """
     ours: dict[str, Any] = {
         "stream_name": config.stream,
         "region": config.region,
         "endpoint_url": config.endpoint_url,
-        "starting_position": config.start,
+        "starting_position": start_positions or config.start,
         "read_log_path": read_log_uri,
         "drain_path": drain_path,
         "available_now": str(available_now).lower(),

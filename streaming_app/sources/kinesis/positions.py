@@ -42,6 +42,11 @@ def is_timestamp(position: str) -> bool:
     return position.startswith(_AT_TIMESTAMP)
 
 
+def is_sequence(position: str) -> bool:
+    """Whether it names a record's sequence number."""
+    return position.startswith((_AT, _AFTER))
+
+
 def iterator_arguments(position: str) -> dict[str, Any]:
     """Arguments of GetShardIterator. Raises SourceError for a position that this version does not know."""
     if position == TRIM_HORIZON:

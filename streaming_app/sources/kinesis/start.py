@@ -8,10 +8,12 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Final
 
+from streaming_app.config.positions import StartPositions
 from streaming_app.errors import DataLossError, SourceError
 from streaming_app.sources.kinesis import positions
 from streaming_app.sources.kinesis.client import NotFoundError
 from streaming_app.sources.kinesis.context import Context
+from streaming_app.sources.kinesis.explicit import explicit_offset
 from streaming_app.sources.kinesis.lineage import Offset, Parents, leaves, start_at_roots
 from streaming_app.sources.kinesis.messages import ShardListed, StreamSummary
 from streaming_app.sources.kinesis.retry import Calls
@@ -54,6 +56,8 @@ def first_offset(context: Context) -> Offset:
     if not listing:
         raise SourceError(f"stream {context.options.stream_name!r} has no shards yet; start when it is ACTIVE")
     start = context.options.starting_position
+    if start.startswith("{"):
+        return explicit_offset(context, listing, StartPositions.from_text(start), _pin)
     if start == LATEST:
         return Offset(0, _pinned(context, listing))
     kind, _, moment = start.partition(" ")
