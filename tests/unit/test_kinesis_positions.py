@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -15,7 +16,7 @@ from streaming_app.sources.kinesis.explicit import exported
 from streaming_app.sources.kinesis.standing import standing_of
 from streaming_app.storage.local import LocalStorage
 from tests.conftest import REPOSITORY
-from tests.kinesis_reading import STREAM, Query, context, credentials
+from tests.kinesis_reading import STREAM, context, credentials
 from tests.spark_files import LoggedQuery
 from tests.strict_kinesis import number, strict_kinesis
 
@@ -272,9 +273,8 @@ def test_a_sequence_number_that_kinesis_refuses_begins_nothing(kinesis, query, t
     ],
 )
 def test_what_is_wrong_in_the_document_is_said(document, what):
-    with pytest.raises(ValueError, match="(?s).*") as caught:
+    with pytest.raises(ValueError, match=re.escape(what)):
         StartPositions.from_json(document)
-    assert what in str(caught.value)
 
 
 class Files:
