@@ -156,7 +156,7 @@ class ReadLog:
     def noted(self, name: str) -> Document | None:
         """What was remembered under a name, or None."""
         data = self._storage.get(self._note_key(name))
-        return None if data is None else _load(data)
+        return None if data is None else _load(data, self._note_key(name))
 
     def notes(self, beginning: str) -> list[Document]:
         """Everything remembered under names that begin so, in the names' order."""
