@@ -22,8 +22,7 @@ from typing import Any, Final
 
 _KEYS: Final = ("stream", "shards", "finished", "default")
 _SHARD: Final = re.compile(r"[a-zA-Z0-9_.-]{1,128}")  # GetShardIterator's ShardId
-# A sequence number, and the place in an aggregate where the record was taken out of one.
-_SEQUENCE: Final = re.compile(r"(?:AT|AFTER):(?:0|[1-9]\d{0,128})(?::\d{1,19})?")
+_SEQUENCE: Final = re.compile(r"(?:AT|AFTER):(?:0|[1-9]\d{0,128})")
 _KINDS: Final = {"TRIM_HORIZON": "TRIM_HORIZON", "EARLIEST": "TRIM_HORIZON", "LATEST": "LATEST"}
 _FORMS: Final = "AFTER:<sequence number>, AT:<sequence number>, TRIM_HORIZON, LATEST or AT_TIMESTAMP:<ISO 8601 time>"
 
