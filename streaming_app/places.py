@@ -15,3 +15,8 @@ def enabled_sources(config: Config) -> list[str]:
 def checkpoint_of(config: Config, source: str) -> str:
     """The source's checkpoint folder; read log and ledger live inside it."""
     return f"{config.lake.checkpoint_root().rstrip('/')}/{source}"
+
+
+def dead_letters_of(config: Config) -> str:
+    """The folder with the book of replays and discards."""
+    return f"{config.lake.checkpoint_root().rstrip('/')}/dead_letters"

@@ -52,7 +52,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class SourceReport:
-    """One source in numbers. `rows_checked`: positions found in files; `units`: shards or CSV files that were read."""
+    """One source in numbers. `rows_checked`: positions found in files; `units`: shards or CSV files that were read.
+
+    `replayed` and `discarded`: of the dead letters, those that were published after all or marked as done.
+    """
 
     source: str
     batches: int = 0
@@ -60,6 +63,8 @@ class SourceReport:
     clean: int = 0
     dead: int = 0
     duplicates: int = 0
+    replayed: int = 0
+    discarded: int = 0
     files: int = 0
     units: int = 0
     rows_checked: int = 0

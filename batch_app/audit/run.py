@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any, Final
 
 from batch_app.audit.lake import TABLES, UNREADABLE, LakeFiles, open_rows
+from batch_app.audit.replays import ReplayAudit
 from batch_app.audit.report import LAKE, AuditReport, Finding, Findings, Kind, SourceReport
 from batch_app.audit.source import Place, Progress, SourceAudit
 from streaming_app.config import Config, Loaded
@@ -16,7 +18,7 @@ from streaming_app.places import checkpoint_of, enabled_sources
 from streaming_app.quality import Suite
 from streaming_app.storage import Storage, open_storage
 
-_OWNER: Final = re.compile(r"part-(.+)-[0-9a-f]{32}\.parquet")  # how the sink names files
+_OWNER: Final = re.compile(r"part-([A-Za-z0-9_]+)-(?:.+-)?[0-9a-f]{32}\.parquet")  # how the sink names files
 
 
 def audit(loaded: Loaded, suite: Suite, *, settled: bool = False, progress: Progress | None = None) -> AuditReport:
@@ -39,7 +41,13 @@ def audit(loaded: Loaded, suite: Suite, *, settled: bool = False, progress: Prog
         elif source in enabled_sources(config):
             reports.append(SourceReport(source))
             findings.note(_never_ran(source, checkpoint))
+    replays = ReplayAudit(config, lake, files, findings, settled=settled)
+    replays.run()
     _find_orphans(lake, files, findings)
+    reports = [
+        replace(found, replayed=replays.replayed[found.source], discarded=replays.discarded[found.source])
+        for found in reports
+    ]
     return _report(config, findings, reports, settled=settled)
 
 

@@ -13,8 +13,16 @@ from rich.table import Table
 from batch_app.audit.report import AuditReport
 from batch_app.audit.source import Progress as OnProgress
 
-_NUMBERS = ("batches", "rows_read", "clean", "dead", "duplicates", "files", "units", "rows_checked", "differences")
-_LABELS = {"units": "shards or files", "dead": "dead letters"}
+_NUMBERS = (
+    *("batches", "rows_read", "clean", "dead", "replayed", "discarded"),
+    *("duplicates", "files", "units", "rows_checked", "differences"),
+)
+_LABELS = {
+    "units": "shards or files",
+    "dead": "dead letters",
+    "replayed": "  of these replayed",
+    "discarded": "  discarded",
+}
 
 
 def show(report: AuditReport) -> None:

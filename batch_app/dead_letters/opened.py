@@ -1,0 +1,51 @@
+"""The dead letters of a configured lake, opened: their files, their book, their decoders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from batch_app.dead_letters.book import Book
+from batch_app.dead_letters.decoding import CsvHeaders, RowDecoders
+from batch_app.dead_letters.records import Records
+from batch_app.dead_letters.selection import Selection
+from batch_app.dead_letters.table import DeadLetters
+from batch_app.dead_letters.words import explain
+from streaming_app.config import Loaded
+from streaming_app.config.models import SourceName
+from streaming_app.journal.read_log import ReadLog
+from streaming_app.places import checkpoint_of, dead_letters_of
+from streaming_app.quality import Suite
+from streaming_app.storage import open_storage
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What every command needs. `selection`: the filters that were given."""
+
+    loaded: Loaded
+    suite: Suite
+    selection: Selection
+    letters: DeadLetters
+    book: Book
+    decoders: RowDecoders
+
+    @property
+    def records(self) -> Records:
+        """Single dead letters."""
+        return Records(self.letters, self.book, self.loaded.dataset, self.decoders)
+
+    def words(self, reasons: Iterable[str]) -> dict[str, str]:
+        """Each reason in a line."""
+        return {reason: explain(reason, self.suite, self.loaded.dataset).words for reason in reasons}
+
+
+def open_letters(loaded: Loaded, suite: Suite, selection: Selection) -> Opened:
+    """Open the configured lake's dead letters and read their book. Raises ConfigError and SinkError."""
+    config = loaded.config
+    storage = config.lake.s3.storage_options()
+    lake = open_storage(config.lake.root, storage)
+    book = Book(open_storage(dead_letters_of(config), storage), lake).read()
+    headers = CsvHeaders(ReadLog(open_storage(checkpoint_of(config, SourceName.CSV), storage)))
+    decoders = RowDecoders(loaded.dataset, headers, config.sources.csv.delimiter)
+    return Opened(loaded, suite, selection, DeadLetters(lake, book.taken), book, decoders)
