@@ -7,11 +7,15 @@ from datetime import datetime
 from typing import Any, Final
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 _WIDE: Final = 10_000  # characters: lines in a pipe are for programs, which do not wrap
+_WIDEST: Final = 60  # characters of a column other than the last
+_LEAST: Final = 12  # of the last one
+_GAP: Final = 3  # between two columns
 
 
 def console() -> Console:
@@ -19,18 +23,25 @@ def console() -> Console:
     return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE, emoji=False)
 
 
-def table(*headers: str, title: str = "", numbers: tuple[int, ...] = (), expand: tuple[int, ...] = ()) -> Table:
-    """A table with few lines; columns `numbers` are to the right, `expand` ones are cut to the terminal's width."""
-    made = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+def table(*headers: str, numbers: tuple[int, ...] = ()) -> Table:
+    """A table with few lines; columns `numbers` are to the right. Print it with `print_fitting`."""
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for place, header in enumerate(headers):
-        made.add_column(
-            header,
-            justify="right" if place in numbers else "left",
-            no_wrap=True,
-            overflow="ellipsis" if place in expand else "fold",
-            ratio=None,
-        )
+        made.add_column(header, justify="right" if place in numbers else "left", no_wrap=True, overflow="ellipsis")
     return made
+
+
+def print_fitting(out: Console, made: Table) -> None:
+    """Print a table whose last column is cut to what the terminal leaves it; the others are shown whole, up to a limit."""
+    *others, last = made.columns
+    used = 0
+    for column in others:
+        column.width = min(_WIDEST, max(cell_len(str(value)) for value in (column.header, *column.cells)))
+        used += column.width + _GAP
+    last.width = max(
+        _LEAST, min(out.width - used - _GAP, max(cell_len(str(value)) for value in (last.header, *last.cells)))
+    )
+    out.print(made)
 
 
 def visible(value: Any) -> str:

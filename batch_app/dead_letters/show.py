@@ -18,7 +18,7 @@ from batch_app.dead_letters.book import Action
 from batch_app.dead_letters.summary import Summary
 from batch_app.dead_letters.taking import Outcome
 from batch_app.dead_letters.words import Explained
-from batch_app.output import cell, moment, table, trend, visible
+from batch_app.output import cell, moment, print_fitting, table, trend, visible
 from streaming_app.schema import INGESTED_AT, Decoded, Judged
 
 _DAYS: Final = 14
@@ -40,20 +40,20 @@ def show_summary(out: Console, lake: str, summary: Summary, words: Mapping[str, 
     if not summary.days:
         return
     for by, groups in summary.groups.items():
-        out.print(_group_table(by, groups, summary, words))
+        print_fitting(out, _group_table(by, groups, summary, words))
     days = table("day", "dead letters", numbers=(1,))
     shown = list(summary.days.items())
     for day, count in shown[:_DAYS]:
         days.add_row(day, f"{count:,}")
     if len(shown) > _DAYS:
         days.add_row(f"{len(shown) - _DAYS} older days", f"{sum(count for _, count in shown[_DAYS:]):,}", style="dim")
-    out.print(days)
+    print_fitting(out, days)
 
 
 def _group_table(by: str, groups: Sequence[Any], summary: Summary, words: Mapping[str, str]) -> Table:
     explained = by == "reason"
     more = ("what is wrong",) if explained else ()
-    made = table(by, "in all", summary.latest, summary.before, "trend", *more, numbers=(1, 2, 3), expand=(5,))
+    made = table(by, "in all", summary.latest, summary.before, "trend", *more, numbers=(1, 2, 3))
     for group in groups[:_VALUES]:
         cells: list[Text | str] = [cell(group.name), f"{group.total:,}", f"{group.latest:,}", f"{group.before:,}"]
         meaning = [cell(words.get(group.name, ""), "dim")] if explained else []
@@ -67,10 +67,10 @@ def _group_table(by: str, groups: Sequence[Any], summary: Summary, words: Mappin
 def show_list(out: Console, rows: pa.Table, total: int, *, what: str) -> None:
     """Rows, newest first."""
     names = rows.column_names
-    made = table(*(_HEADERS.get(name, name) for name in names), expand=tuple(range(len(names))))
+    made = table(*(_HEADERS.get(name, name) for name in names))
     for row in rows.to_pylist():
         made.add_row(*(_list_cell(name, row[name], whole=not out.is_terminal) for name in names))
-    out.print(made)
+    print_fitting(out, made)
     more = f"; --limit 0 shows all {total:,}" if rows.num_rows < total else ""
     out.print(f"{rows.num_rows:,} of {total:,} {what}, newest first{more}", style="dim")
 
@@ -115,7 +115,7 @@ def show_one(out: Console, letter: Letter) -> None:
     out.print(Group(*parts))
     out.print(_reasons(explained, fields))
     if any(value is not None for value in fields.values()):
-        out.print(_values(fields, {column for item in explained for column in item.columns}))
+        print_fitting(out, _values(fields, {column for item in explained for column in item.columns}))
     encoding = row[Judged.RAW_ENCODING.value]
     note = "raw text" if encoding == "utf-8" else f"raw bytes, {encoding}"
     lines = (row[Judged.RAW.value] or "").splitlines() or [""]
@@ -150,15 +150,14 @@ def _fate(action: Action) -> str:
 
 
 def _reasons(explained: Sequence[Explained], fields: Mapping[str, str | None]) -> Table:
-    made = table("why it was rejected", "", "found")
+    made = Table.grid(padding=(0, 2))
+    made.add_row("", "")
     for item in explained:
-        found = [_found(column, fields) for column in item.columns if column in fields]
-        words = item.words + (f"\n{item.note}" if item.note else "")
+        found = [f"{column}: {_found(column, fields)}" for column in item.columns if column in fields]
         made.add_row(
-            cell(item.reason, "bold"),
-            Text("\n".join(visible(line) for line in words.splitlines())),
-            Text(", ".join(found), style="red"),
+            cell(item.reason, "bold red"), Text("\n".join([visible(item.words), *filter(None, [visible(item.note)])]))
         )
+        made.add_row("", Text(f"found {', '.join(found)}" if found else "", style="red"))
     return made
 
 
@@ -184,14 +183,12 @@ def show_outcome(out: Console, outcome: Outcome, words: Mapping[str, str], verb:
         out.print("no open dead letter matches; nothing was done")
         return
     if outcome.passing or outcome.failing:
-        out.print(_by_reason(outcome))
+        print_fitting(out, _by_reason(outcome))
     if outcome.still:
-        made = table(
-            "would still fail by" if outcome.dry_run else "still fails by", "rows", "what is wrong", numbers=(1,)
-        )
+        made = table("would still fail" if outcome.dry_run else "still failing", "rows", "what is wrong", numbers=(1,))
         for reason, count in outcome.still.most_common(_VALUES):
             made.add_row(cell(reason), f"{count:,}", cell(words.get(reason, ""), "dim"))
-        out.print(made)
+        print_fitting(out, made)
     for line in _notes(outcome):
         out.print(line, style="dim")
     did = f"would be {verb}" if outcome.dry_run else verb
