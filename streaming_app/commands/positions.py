@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from streaming_app.arguments import add_config_arguments, load_all
 from streaming_app.config.models import SourceName
+from streaming_app.config.positions import stream_name
 from streaming_app.errors import ConfigError, SinkError
 from streaming_app.journal.ledger import Ledger
 from streaming_app.journal.read_log import READ_LOG
@@ -34,8 +35,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run_positions(options: argparse.Namespace) -> int:
     """Print the positions; what there is to know about them goes to standard error."""
-    from streaming_app.sources.kinesis.explicit import exported  # noqa: PLC0415 - imports pyspark and boto3
-    from streaming_app.sources.kinesis.standing import standing_of  # noqa: PLC0415 - see above
+    from streaming_app.sources.kinesis.standing import exported, standing_of  # noqa: PLC0415 - imports pyspark and boto3
 
     loaded, _ = load_all(options.config, options.overrides)
     config = loaded.config
@@ -48,7 +48,7 @@ def run_positions(options: argparse.Namespace) -> int:
     _require_published(checkpoint, standing)
     for note in _notes(checkpoint, standing):
         print(f"note: {note}", file=sys.stderr)  # noqa: T201 - a word to the person, beside the output
-    document = exported(stream, standing.offset.shards, standing.offset.finished).to_json()
+    document = exported(stream, standing).to_json()
     print(json.dumps(document, indent=2) if options.format == "json" else _text(standing))  # noqa: T201 - the output
     return 0
 
@@ -58,7 +58,7 @@ def _require_same_stream(checkpoint: Storage, stream: str) -> None:
     ledger = Ledger(checkpoint)
     entry = next(iter(reversed(ledger.unpublished())), None) or ledger.get(ledger.published_through())
     read = entry.source.partition(":")[2] if entry else ""
-    if read and read != stream.rpartition("/")[2]:
+    if read and read != stream_name(stream):
         raise ConfigError(f"{checkpoint.uri} has read stream {read!r}, but the configuration names {stream!r}")
 
 

@@ -3,6 +3,7 @@
     {"stream": "pos-orders",
      "shards": {"shardId-000000000002": "AFTER:4957..."},
      "finished": {"shardId-000000000001": "AFTER:4955..."},
+     "as_of": "2026-03-01T00:00:00.000Z",
      "default": "TRIM_HORIZON"}
 
 `shards` is where to go on in each shard: AFTER:<sequence number> (what follows that record), AT:<sequence number> (that
@@ -20,7 +21,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-_KEYS: Final = ("stream", "shards", "finished", "default")
+_KEYS: Final = ("stream", "shards", "finished", "as_of", "default")
 _SHARD: Final = re.compile(r"[a-zA-Z0-9_.-]{1,128}")  # GetShardIterator's ShardId
 _SEQUENCE: Final = re.compile(r"(?:AT|AFTER):(?:0|[1-9]\d{0,128})")
 _KINDS: Final = {"TRIM_HORIZON": "TRIM_HORIZON", "EARLIEST": "TRIM_HORIZON", "LATEST": "LATEST"}
@@ -29,12 +30,13 @@ _FORMS: Final = "AFTER:<sequence number>, AT:<sequence number>, TRIM_HORIZON, LA
 
 @dataclass(frozen=True)
 class StartPositions:
-    """The document, checked. Positions are in their canonical form."""
+    """The document, checked. Positions and `as_of` (UTC) are in their canonical form."""
 
     shards: Mapping[str, str]
     finished: Mapping[str, str] = field(default_factory=dict)
     stream: str = ""
     default: str = ""
+    as_of: str = ""
 
     @classmethod
     def from_json(cls, value: Any) -> StartPositions:
@@ -49,6 +51,7 @@ class StartPositions:
             finished=_positions(value, "finished"),
             stream=_text(value, "stream"),
             default=_default(value),
+            as_of=_as_of(value),
         )
         both = sorted(made.shards.keys() & made.finished.keys())
         if both:
@@ -70,11 +73,17 @@ class StartPositions:
         """The document; what is empty and may be left out is left out."""
         document: dict[str, Any] = {"stream": self.stream} if self.stream else {}
         document |= {"shards": dict(sorted(self.shards.items())), "finished": dict(sorted(self.finished.items()))}
+        document |= {"as_of": self.as_of} if self.as_of else {}
         return document | ({"default": self.default} if self.default else {})
 
     def to_text(self) -> str:
         """One line of JSON, the same for the same positions."""
         return json.dumps(self.to_json())
+
+
+def stream_name(stream: str) -> str:
+    """The name of a stream that is given by name or ARN."""
+    return stream.rpartition("/")[2]
 
 
 def parse_position(value: Any) -> str:
@@ -122,6 +131,14 @@ def _text(value: Mapping[str, Any], key: str) -> str:
     if text is not None and not isinstance(text, str):
         raise ValueError(f"{key}: should be a text")
     return text or ""
+
+
+def _as_of(value: Mapping[str, Any]) -> str:
+    text = _text(value, "as_of")
+    try:
+        return _moment(text) if text else ""
+    except ValueError as error:
+        raise ValueError(f"as_of: {error}") from None
 
 
 def _default(value: Mapping[str, Any]) -> str:

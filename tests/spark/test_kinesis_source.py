@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from streaming_app.sources.kinesis import DecodedKinesisDataSource, KinesisDataSource
-from streaming_app.sources.kinesis.explicit import exported
-from streaming_app.sources.kinesis.standing import standing_of
+from streaming_app.sources.kinesis.standing import exported, standing_of
 from streaming_app.storage.local import LocalStorage
 from tests.kinesis_reading import STREAM
 from tests.kinesis_server import kinesis_server
@@ -131,8 +130,7 @@ def test_half_is_read_with_one_checkpoint_and_the_rest_with_another_from_its_exp
         first.until(lambda: len(first.rows()) >= 30)
         kinesis.split(STREAM, FIRST)
         sent += kinesis.put(STREAM, events(30, 60))
-        offset = standing_of(LocalStorage(str(tmp_path / "first" / "checkpoint"))).offset
-        given = exported(STREAM, offset.shards, offset.finished).to_text()
+        given = exported(STREAM, standing_of(LocalStorage(str(tmp_path / "first" / "checkpoint")))).to_text()
         second = Job(spark, tmp_path / "second", {**options, "starting_position": given})
         second.until(lambda: len(second.rows()) >= 30)
     assert sorted(first.places() + second.places()) == sorted(sent)

@@ -10,10 +10,9 @@ import pytest
 
 from streaming_app.cli import main
 from streaming_app.config.positions import StartPositions
-from streaming_app.errors import ConfigError, SinkError, SourceError
+from streaming_app.errors import ConfigError, DataLossError, SinkError, SourceError
 from streaming_app.journal.ledger import Counts, Entry, Ledger
-from streaming_app.sources.kinesis.explicit import exported
-from streaming_app.sources.kinesis.standing import standing_of
+from streaming_app.sources.kinesis.standing import exported, standing_of
 from streaming_app.storage.local import LocalStorage
 from tests.conftest import REPOSITORY
 from tests.kinesis_reading import STREAM, context, credentials
@@ -48,8 +47,7 @@ def events(first: int, last: int) -> list[bytes]:
 
 
 def export(reader: LoggedQuery) -> str:
-    offset = standing_of(LocalStorage(str(reader.folder))).offset
-    return exported(STREAM, offset.shards, offset.finished).to_text()
+    return exported(STREAM, standing_of(LocalStorage(str(reader.folder)))).to_text()
 
 
 def entry(batch: int, epoch: int, stream: str = STREAM) -> Entry:
@@ -256,6 +254,49 @@ def test_a_sequence_number_that_kinesis_refuses_begins_nothing(kinesis, query, t
 
 
 @pytest.mark.parametrize(
+    "case",
+    [(1, 6, False, False), (30, 6, False, True), (30, 6, True, False), (30, 5, False, True), (30, 4, False, False)],
+)
+def test_positions_whose_records_expired_unread_stop_unless_that_is_accepted(kinesis, query, case):
+    hours, trimmed, accepted, stops = case
+    kinesis.create(STREAM)
+    sent = kinesis.put(STREAM, events(0, 10))
+    as_of = (datetime.now(UTC) - timedelta(hours=hours)).isoformat()
+    given = {"shards": {FIRST: f"AFTER:{sent[4].partition(':')[2]}"}, "as_of": as_of}
+    kinesis.trim(STREAM, FIRST, trimmed)
+    reader = query("given", starting_position=json.dumps(given), fail_on_data_loss=not accepted)
+    if stops:
+        with pytest.raises(DataLossError, match="fail_on_data_loss"):
+            reader.start()
+    else:
+        assert reader.run().rows == sent[max(5, trimmed) :]
+
+
+def test_a_record_that_was_to_be_read_and_has_expired_is_a_loss_whatever_the_age(kinesis, query):
+    kinesis.create(STREAM)
+    sent = kinesis.put(STREAM, events(0, 10))
+    kinesis.trim(STREAM, FIRST, 5)
+    with pytest.raises(DataLossError, match=FIRST):
+        begins(query, {"shards": {FIRST: f"AT:{sent[4].partition(':')[2]}"}})
+
+
+def test_without_a_moment_an_expired_record_is_a_warning(kinesis, query, caplog):
+    kinesis.create(STREAM)
+    sent = kinesis.put(STREAM, events(0, 10))
+    kinesis.trim(STREAM, FIRST, 5)
+    assert begins(query, {"shards": {FIRST: f"AFTER:{sent[4].partition(':')[2]}"}}).run().rows == sent[5:]
+    assert "as_of" in caplog.text
+
+
+def test_an_export_says_until_when_everything_was_read(kinesis, query):
+    kinesis.create(STREAM)
+    kinesis.put(STREAM, events(0, 10))
+    before = datetime.now(UTC) - timedelta(seconds=1)
+    as_of = json.loads(export(query("first").run()))["as_of"]
+    assert before <= datetime.fromisoformat(as_of) <= datetime.now(UTC)
+
+
+@pytest.mark.parametrize(
     ("document", "what"),
     [
         ([], "object"),
@@ -270,6 +311,7 @@ def test_a_sequence_number_that_kinesis_refuses_begins_nothing(kinesis, query, t
         ({"shards": {FIRST: "LATEST"}, "finished": {FIRST: "AFTER:1"}}, "either"),
         ({"shards": {FIRST: "LATEST"}, "default": "AFTER:1"}, "default"),
         ({"shards": {FIRST: "LATEST"}, "stream": 7}, "stream"),
+        ({"shards": {FIRST: "LATEST"}, "as_of": "then"}, "as_of"),
     ],
 )
 def test_what_is_wrong_in_the_document_is_said(document, what):

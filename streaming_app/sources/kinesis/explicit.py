@@ -8,16 +8,18 @@ read to their end), or is an ancestor of one (it was read before). `default` tak
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import Final
 
-from streaming_app.config.positions import StartPositions
-from streaming_app.errors import SourceError
+from streaming_app.config.positions import StartPositions, stream_name
+from streaming_app.errors import DataLossError, SourceError
 from streaming_app.sources.kinesis.context import Context
 from streaming_app.sources.kinesis.lineage import Offset, Parents, ShardEnd, leaves, plan, relatives, start_at_roots
-from streaming_app.sources.kinesis.positions import is_sequence
+from streaming_app.sources.kinesis.positions import at, is_sequence, sequence_of
 from streaming_app.sources.kinesis.retry import Calls
+from streaming_app.sources.kinesis.shard import ShardFeed
 
 _LOG: Final = logging.getLogger(__name__)
 _LATEST: Final = "LATEST"
@@ -30,12 +32,14 @@ def explicit_offset(context: Context, listing: Parents, given: StartPositions, p
     """Epoch 0 as `given` says; `pin` finds the position that LATEST means now.
 
     Raises SourceError for another stream's positions, shards that do not exist or are not accounted for, and sequence
-    numbers that Kinesis refuses.
+    numbers that Kinesis refuses; DataLossError when records expired that were not read, unless that is accepted.
     """
     _same_stream(context.options.stream_name, given)
     _all_exist(context.options.stream_name, given, listing)
     shards = {**given.shards, **_by_default(context.options.stream_name, given, listing)}
     with ThreadPoolExecutor(_THREADS) as pool:
+        named = [shard for shard, position in shards.items() if is_sequence(position)]
+        list(pool.map(lambda shard: _nothing_expired(context, shard, shards[shard], given.as_of), named))
         found = pool.map(lambda shard: _decided(context, shard, shards[shard], pin), shards)
         decided = dict(zip(shards, found, strict=True))
     ends = {shard: ShardEnd(position) for shard, position in decided.items()}
@@ -45,17 +49,12 @@ def explicit_offset(context: Context, listing: Parents, given: StartPositions, p
 
 
 def _same_stream(stream: str, given: StartPositions) -> None:
-    if given.stream and _name(given.stream) != _name(stream):
+    if given.stream and stream_name(given.stream) != stream_name(stream):
         raise SourceError(
             f"the given positions are those of stream {given.stream!r}, and this is {stream!r}: sequence numbers mean"
             " nothing in another stream. To move to a new stream, let the old one be read to its end, then begin the new"
             " one with start: TRIM_HORIZON, or with start: AT_TIMESTAMP and the time at which the producers moved"
         )
-
-
-def _name(stream: str) -> str:
-    """The name of a stream given by name or ARN."""
-    return stream.rpartition("/")[2]
 
 
 def _all_exist(stream: str, given: StartPositions, listing: Parents) -> None:
@@ -83,24 +82,50 @@ def _by_default(stream: str, given: StartPositions, listing: Parents) -> dict[st
 
 
 def _decided(context: Context, shard: str, position: str, pin: Pin) -> str:
-    """The position, once Kinesis has accepted it; a refused one would stop every batch of the new checkpoint."""
-    if position == _LATEST:
-        return pin(context, shard)
-    if is_sequence(position):
-        try:
-            context.retry.call(lambda: context.api.shard_iterator(shard, position), Calls())
-        except SourceError as error:
-            raise SourceError(
-                f"shard {shard} cannot be read from the given position {position}: {error}. Is it this stream's?"
-            ) from error
-    return position
+    """The position; a moment for LATEST."""
+    return pin(context, shard) if position == _LATEST else position
+
+
+def _nothing_expired(context: Context, shard: str, position: str, as_of: str) -> None:
+    """Whether the position still is where it was. Raises DataLossError for a loss, SourceError for what is no position.
+
+    Kinesis silently begins an iterator of an expired record at the oldest that is left.
+    """
+    sequence = sequence_of(position)
+    try:
+        found = _first_record(context.feed(shard, at(sequence)))
+    except SourceError as error:
+        raise SourceError(
+            f"shard {shard} cannot be read from the given position {position}: {error}. Is it this stream's?"
+        ) from error
+    if found == sequence or (as_of and position != at(sequence) and _is_kept(context, as_of)):
+        return
+    message = f"shard {shard}: the record of the given position {position} has expired"
+    if position != at(sequence) and not as_of:
+        _LOG.warning("%s; records after it may have expired, too: without `as_of` nobody can tell", message)
+    elif context.options.fail_on_data_loss:
+        raise DataLossError(
+            f"{message}, and so have records that were not read. Set fail_on_data_loss=false to go on from the oldest that"
+            " is left, and get the lost ones from the stream's copy."
+        )
+    else:
+        _LOG.error("%s, and so have records that were not read; going on from the oldest that is left", message)
+
+
+def _first_record(feed: ShardFeed) -> str | None:
+    """The sequence number of the first record, None when there is none; answers may be empty before it."""
+    page = feed.next_page(1)
+    while not (page.records or page.at_tip or page.closed):
+        page = feed.next_page(1)
+    return page.records[0].sequence if page.records else None
+
+
+def _is_kept(context: Context, as_of: str) -> bool:
+    """Whether the stream still keeps everything that arrived at this moment or later."""
+    kept_from = context.clock.now() - context.retry.call(context.api.describe, Calls()).retention_hours * 3600
+    return datetime.fromisoformat(as_of).timestamp() > kept_from
 
 
 def _some(shards: list[str]) -> str:
     more = len(shards) - _SHOWN
     return ", ".join(shards[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
-
-
-def exported(stream: str, shards: Mapping[str, str], finished: Mapping[str, str]) -> StartPositions:
-    """The document that another checkpoint of the same stream can begin with."""
-    return StartPositions(dict(shards), dict(finished), _name(stream))

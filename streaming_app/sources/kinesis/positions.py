@@ -47,6 +47,11 @@ def is_sequence(position: str) -> bool:
     return position.startswith((_AT, _AFTER))
 
 
+def sequence_of(position: str) -> str:
+    """The sequence number that a position of `at` or `after` names."""
+    return position.partition(":")[2]
+
+
 def iterator_arguments(position: str) -> dict[str, Any]:
     """Arguments of GetShardIterator. Raises SourceError for a position that this version does not know."""
     if position == TRIM_HORIZON:

@@ -27,7 +27,7 @@ _LOG: Final = logging.getLogger(__name__)
 _LEAST_RETENTION: Final = 24 * 3600.0  # seconds; no stream keeps less (API reference, RetentionPeriodHours)
 _TIPS_EVERY: Final = 600.0  # seconds between two notes of idle shards
 _STREAM: Final = "stream"
-_TIPS: Final = "tips"
+TIPS: Final = "tips"  # the note of the last looks that found shards at their tip
 _ACCEPT: Final = "set fail_on_data_loss=false"
 
 
@@ -71,18 +71,15 @@ class Retention:
         noted, now = self._noted_tips(), self._context.clock.now()
         if shards and (now - noted["at"] >= _TIPS_EVERY or not shards.items() <= noted["shards"].items()):
             self._tips = {"at": now, "shards": dict(shards)}
-            self._context.read_log.note(_TIPS, self._tips)
+            self._context.read_log.note(TIPS, self._tips)
 
     def _noted_tips(self) -> dict[str, Any]:
         if self._tips is None:
-            self._tips = self._context.read_log.noted(_TIPS) or {"at": 0.0, "shards": {}}
+            self._tips = self._context.read_log.noted(TIPS) or {"at": 0.0, "shards": {}}
         return self._tips
 
     def _read_until(self, read: UnitRead) -> float:
-        """Seconds since 1970: everything that arrived before was read."""
-        tips = self._noted_tips()
-        seen = float(tips["at"]) if tips["shards"].get(read.unit) == read.detail["end"] else 0.0
-        return max(seen, float(read.detail["read_at_ms"] - read.detail["millis_behind"]) / 1000)
+        return known_until(read, self._noted_tips())
 
     def _still_there(self, read: UnitRead) -> bool:
         """Whether the last record read is kept, and so everything after it."""
@@ -119,6 +116,12 @@ class Retention:
         if self._context.options.fail_on_data_loss:
             raise DataLossError(f"{message}. Start with a new checkpoint, or {_ACCEPT} to read it from its beginning.")
         _LOG.error("%s; reading the new stream from its beginning", message)
+
+
+def known_until(read: UnitRead, tips: Mapping[str, Any] | None) -> float:
+    """Seconds since 1970: everything that arrived in the read's shard before was read; `tips` is the note of `TIPS`."""
+    seen = float(tips["at"]) if tips and tips["shards"].get(read.unit) == read.detail["end"] else 0.0
+    return max(seen, float(read.detail["read_at_ms"] - read.detail["millis_behind"]) / 1000)
 
 
 def _identity(summary: StreamSummary, epoch: int) -> dict[str, Any]:

@@ -7,13 +7,17 @@ is only logged is read again, so the next one begins where it began.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
+from streaming_app.config.positions import StartPositions, stream_name
 from streaming_app.errors import ConfigError, SinkError, SourceError
 from streaming_app.journal.ledger import Ledger
 from streaming_app.journal.read_log import ReadLog
 from streaming_app.journal.spark_log import offset_of_batch, read_spark_log
 from streaming_app.sources.kinesis.lineage import Offset
+from streaming_app.sources.kinesis.positions import at_timestamp
 from streaming_app.sources.kinesis.reading import end_of
+from streaming_app.sources.kinesis.retention import TIPS, known_until
 from streaming_app.storage import Storage
 
 
@@ -22,13 +26,15 @@ class Standing:
     """`offset`: the next epoch, its shards' positions, shards that were read to their end.
 
     `counted` is the last batch that counts, `again` the one that was logged and will be read again (-1: none), and
-    `unpublished` batches are in the ledger and not all of their files are visible yet.
+    `unpublished` batches are in the ledger and not all of their files are visible yet. Everything that arrived before
+    `read_until` (seconds since 1970) was read; None before the first batch.
     """
 
     offset: Offset
     counted: int = -1
     again: int = -1
     unpublished: tuple[int, ...] = ()
+    read_until: float | None = None
 
 
 def standing_of(checkpoint: Storage) -> Standing:
@@ -46,9 +52,11 @@ def standing_of(checkpoint: Storage) -> Standing:
             " together. `python -m streaming_app doctor` tells more"
         )
     if batch <= spark.last_committed or ledger.get(batch) is not None:
-        return Standing(_after(checkpoint, read_log, batch), batch, unpublished=unpublished)
+        following = _after(checkpoint, read_log, batch)
+        until = _read_until(read_log, following)
+        return Standing(following, batch, unpublished=unpublished, read_until=until)
     again = Offset.from_json(offset_of_batch(checkpoint, batch))
-    return Standing(again, batch - 1, batch, unpublished)
+    return Standing(again, batch - 1, batch, unpublished, _read_until(read_log, again))
 
 
 def _begun(checkpoint: Storage, read_log: ReadLog) -> Offset:
@@ -76,3 +84,19 @@ def _after(checkpoint: Storage, read_log: ReadLog, batch: int) -> Offset:
     active = {shard: end.position for shard, end in ends.items() if not end.over}
     finished = {shard: end.position for shard, end in ends.items() if end.over}
     return Offset(current.epoch + 1, active, {**current.finished, **finished})
+
+
+def _read_until(read_log: ReadLog, following: Offset) -> float | None:
+    """The oldest moment that one of the epoch's shards is known to have been read up to by the epoch before."""
+    reads = read_log.units(following.epoch - 1)
+    tips = read_log.noted(TIPS)
+    return min((known_until(reads[shard], tips) for shard in following.shards if shard in reads), default=None)
+
+
+def exported(stream: str, standing: Standing) -> StartPositions:
+    """The document that another checkpoint of the same stream can begin with."""
+    until = standing.read_until
+    as_of = "" if until is None else at_timestamp(datetime.fromtimestamp(until, UTC)).partition(":")[2]
+    return StartPositions(
+        dict(standing.offset.shards), dict(standing.offset.finished), stream_name(stream), as_of=as_of
+    )
