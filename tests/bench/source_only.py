@@ -1,0 +1,129 @@
+"""The Kinesis source by itself: without Spark (CPU a record), and in Spark to a sink that throws everything away.
+
+    python -m tests.bench.source_only --data build/bench-data/rows-5000000            # full speed
+    python -m tests.bench.source_only --data ... --shards 100 --feed 400 --seconds 40        # many quiet shards
+
+Prints one JSON object: `cpu_us_per_record` of reading without Spark (GetRecords answer to Arrow batch, one core; generic and
+decoded layout), rows a second of Spark's steady micro-batches, and how long micro-batches took.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from pyspark.sql import SparkSession
+
+from streaming_app.config.models import Config
+from streaming_app.runtime.session import build_session
+from streaming_app.schema import Dataset
+from streaming_app.sources.kinesis import DecodedKinesisDataSource, KinesisDataSource
+from streaming_app.sources.kinesis.epochs import Epochs
+from streaming_app.sources.kinesis.source import read_partition
+from tests.bench.run import emulator, kinesis_settings
+from tests.kinesis_reading import STREAM, context
+
+DATASET: Final = Path("conf/datasets/orders.yaml")
+
+
+def cpu_per_record(endpoint: str, dataset: str) -> float:
+    """Microseconds of this process's CPU for one record, over the first epoch of half the shards."""
+    with tempfile.TemporaryDirectory() as folder:
+        where = context(endpoint, Path(folder), dataset=dataset, parallelism=2)
+        epochs = Epochs(where)
+        begin = epochs.initial()
+        part = epochs.partitions(begin, epochs.latest())[0]
+        started = time.process_time()
+        rows = sum(batch.num_rows for batch in read_partition(where, part))
+        epochs.stop()
+        return (time.process_time() - started) / rows * 1e6
+
+
+def stream(spark: SparkSession, endpoint: str, folder: Path, dataset: str, trigger: float, seconds: float) -> Any:
+    """Progress of every micro-batch with rows; ends after `seconds`, or when nothing is left."""
+    made = spark.readStream.format(DecodedKinesisDataSource.name() if dataset else KinesisDataSource.name())
+    options = {
+        "stream_name": STREAM,
+        "endpoint_url": endpoint,
+        "region": "us-east-1",
+        "read_log_path": str(folder),
+        "parallelism": "2",
+        **({"dataset": dataset} if dataset else {}),
+        **({} if seconds else {"fetch_interval": "0", "bytes_per_second": "0"}),
+    }
+    writer = made.options(**options).load().writeStream.format("noop").option("checkpointLocation", str(folder))
+    query = writer.trigger(processingTime=f"{trigger} seconds").start()
+    if seconds:
+        time.sleep(seconds)
+    else:
+        query.processAllAvailable()
+    batches = [progress for progress in query.recentProgress if progress.numInputRows]
+    query.stop()
+    return batches
+
+
+def figures(batches: list[Any]) -> dict[str, Any]:
+    """Without the first two, which load and compile."""
+    steady = batches[2:]
+    took = [batch.durationMs["triggerExecution"] / 1000 for batch in steady]
+    rows = sum(batch.numInputRows for batch in steady)
+    return {
+        "batches": len(steady),
+        "rows": rows,
+        "rows_per_second": round(rows / sum(took)),
+        "batch_seconds_median": round(statistics.median(took), 3),
+        "batch_seconds_max": round(max(took), 3),
+    }
+
+
+def main() -> int:
+    """Measure, print, 0."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--shards", type=int, default=4)
+    parser.add_argument("--feed", type=int, default=0, help="records a second; 0: all is there at once")
+    parser.add_argument("--seconds", type=float, default=0.0)
+    arguments = parser.parse_args()
+    dataset = Dataset.model_validate(yaml.safe_load(DATASET.read_text())).to_option()
+    more = ("--feed", str(arguments.feed)) if arguments.feed else ()
+    result: dict[str, Any] = {}
+    with emulator(arguments.data, arguments.shards, *more) as endpoint, tempfile.TemporaryDirectory() as folder:
+        kinesis_settings(endpoint)  # any credentials will do
+        if not arguments.feed:
+            result["cpu_us_per_record"] = {
+                "generic": round(cpu_per_record(endpoint, ""), 3),
+                "decoded": round(cpu_per_record(endpoint, dataset), 3),
+            }
+        spark = _session(folder)
+        for name, layout in (("generic", ""), ("decoded", dataset)):
+            place = Path(folder, name)
+            trigger = 1.0 if arguments.seconds else 0.0
+            result[name] = figures(stream(spark, endpoint, place, layout, trigger, arguments.seconds))
+        spark.stop()
+    print(json.dumps(result, indent=1))  # noqa: T201 - the figures
+    return 0
+
+
+def _session(folder: str) -> SparkSession:
+    config = {
+        "dataset": "-",
+        "suite": "-",
+        "lake": {"root": folder},
+        "sources": {"csv": {"enabled": True}},
+        "spark": {"master": "local[2,4]", "conf": {"spark.local.dir": folder}},
+    }
+    spark = build_session(Config.model_validate(config))
+    spark.dataSource.register(KinesisDataSource)
+    spark.dataSource.register(DecodedKinesisDataSource)
+    return spark
+
+
+if __name__ == "__main__":
+    sys.exit(main())
