@@ -30,7 +30,10 @@ from streaming_app.sink.datasource import TaskWriter
 from streaming_app.sink.options import SinkOptions
 from streaming_app.storage import Storage
 
-_COLUMNS: Final = (ID, SOURCE, *(name.value for name in Judged), Decoded.POSITION.value, Decoded.ARRIVED_AT.value)
+_COLUMNS: Final = (
+    *(ID, SOURCE, Judged.REASONS.value, Judged.RAW.value, Judged.RAW_ENCODING.value),
+    *(Decoded.POSITION.value, Decoded.ARRIVED_AT.value),
+)
 Progress = Callable[[int], None]
 
 

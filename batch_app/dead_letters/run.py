@@ -46,5 +46,5 @@ def replay(opened: Opened, repair: Mapping[str, str], *, dry_run: bool) -> Outco
 
 
 def _options(loaded: Loaded, source: str, suite: Suite) -> SinkOptions:
-    made = sink_options(loaded, source, suite.fingerprint)
+    made = sink_options(loaded, source, suite)
     return SinkOptions(**{**vars(made), "checkpoint": dead_letters_of(loaded.config)})
