@@ -46,7 +46,7 @@ def cpu_per_record(endpoint: str, dataset: str) -> float:
         return (time.process_time() - started) / rows * 1e6
 
 
-def stream(spark: SparkSession, endpoint: str, folder: Path, dataset: str, trigger: float, seconds: float) -> Any:
+def stream(spark: SparkSession, endpoint: str, folder: Path, dataset: str, seconds: float) -> Any:
     """Progress of every micro-batch with rows; ends after `seconds`, or when nothing is left."""
     made = spark.readStream.format(DecodedKinesisDataSource.name() if dataset else KinesisDataSource.name())
     options = {
@@ -59,7 +59,7 @@ def stream(spark: SparkSession, endpoint: str, folder: Path, dataset: str, trigg
         **({} if seconds else {"fetch_interval": "0", "bytes_per_second": "0"}),
     }
     writer = made.options(**options).load().writeStream.format("noop").option("checkpointLocation", str(folder))
-    query = writer.trigger(processingTime=f"{trigger} seconds").start()
+    query = writer.trigger(processingTime="1 second" if seconds else "0 seconds").start()
     if seconds:
         time.sleep(seconds)
     else:
@@ -105,8 +105,7 @@ def main() -> int:
         spark = _session(folder)
         for name, layout in (("generic", ""), ("decoded", dataset)):
             place = Path(folder, name)
-            trigger = 1.0 if arguments.seconds else 0.0
-            result[name] = figures(stream(spark, endpoint, place, layout, trigger, arguments.seconds))
+            result[name] = figures(stream(spark, endpoint, place, layout, arguments.seconds))
         spark.stop()
     print(json.dumps(result, indent=1))  # noqa: T201 - the figures
     return 0
