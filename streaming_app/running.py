@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from streaming_app import __version__, streams
@@ -19,6 +20,8 @@ from streaming_app.quality import Suite
 from streaming_app.runtime import logs
 from streaming_app.runtime.session import build_session
 from streaming_app.service import LOG, Service, StopRequest
+from streaming_app.streams import RunOptions
+from streaming_app.suite_watch import SuiteWatch
 
 
 def run(
@@ -43,16 +46,18 @@ def run(
         repeat_after=loaded.config.alerts.repeat_after,
         redact=lambda text: mask_text(text, loaded.secrets),
     )
+    watch = SuiteWatch(loaded, suite, loaded.config.quality.reload_every, alert=alerts.send)
     try:
         on_signal(stop.set)
         spark = build_session(loaded.config)
         on_signal(stop.set)  # Spark puts a Ctrl-C handler of its own in place
         streams.register(spark)
-        options = streams.RunOptions(
-            stop.drain_path, available_now, until, parallelism=spark.sparkContext.defaultParallelism
-        )
         names = enabled_sources(loaded.config)
-        built = [streams.build_stream(loaded, suite, name, options) for name in names]
+        options = RunOptions("", available_now, until, parallelism=spark.sparkContext.defaultParallelism)
+        built = [
+            streams.build_stream(loaded, suite, name, replace(options, drain_path=stop.drain_path(name)))
+            for name in names
+        ]
         listener = ProgressListener(
             {stream.name: Ledger(stream.sink.open_checkpoint()) for stream in built},
             lambda batch: _report(batch, on_batch, alerts),
@@ -62,7 +67,17 @@ def run(
         LOG.info("ready", extra=logs.fields(version=__version__, sources=names, suite=suite.fingerprint))
         if timer:
             timer.start()
-        Service(spark, built, loaded.config.service, stop, available_now=available_now, alert=alerts.send).run()
+        if not available_now:
+            watch.start()
+        Service(
+            spark,
+            built,
+            loaded.config.service,
+            stop,
+            available_now=available_now,
+            alert=alerts.send,
+            changed_suite=watch.take,
+        ).run()
         spark.stop()
     except Exception as error:
         alerts.send(_the_end(error))
@@ -70,6 +85,7 @@ def run(
     finally:
         if timer:
             timer.cancel()
+        watch.stop()
         stop.close()
         alerts.close()
     return 0

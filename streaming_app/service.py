@@ -28,6 +28,7 @@ from streaming_app import errors
 from streaming_app.alerts import Alert
 from streaming_app.config.models import ServiceConfig
 from streaming_app.errors import ConfigError, DataLossError, IngestError, QualityStop, SourceError
+from streaming_app.quality import Suite
 from streaming_app.runtime import logs
 from streaming_app.sink import Committer
 from streaming_app.streams import Stream
@@ -41,22 +42,35 @@ _FINAL: Final = (ConfigError, DataLossError, QualityStop)  # starting again woul
 
 
 class StopRequest:
-    """Set by a signal, a timer or a test; `drain_path` exists from then on, so that sources hand out nothing new."""
+    """Set by a signal, a timer or a test; every `drain_path` exists from then on, so that sources hand out nothing new."""
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="qsr-ingest-"))
         self._event = threading.Event()
+        self._sources: list[str] = []
 
-    @property
-    def drain_path(self) -> str:
-        """The file that the sources look for."""
-        return str(self._folder / "drain")
+    def drain_path(self, source: str) -> str:
+        """The file that this source looks for."""
+        if source not in self._sources:
+            self._sources.append(source)
+        return str(self._folder / f"drain-{source}")
+
+    def hold(self, source: str) -> None:
+        """Let this source hand out nothing new."""
+        with suppress(FileNotFoundError):  # asked again after the end
+            Path(self.drain_path(source)).touch()
+
+    def release(self, source: str) -> None:
+        """Let it go on, unless a stop was asked for."""
+        Path(self.drain_path(source)).unlink(missing_ok=True)
+        if self.is_set():
+            self.hold(source)
 
     def set(self) -> None:
         """Ask for a graceful stop; safe in a signal handler."""
         self._event.set()
-        with suppress(FileNotFoundError):  # asked again after the end
-            Path(self.drain_path).touch()
+        for source in self._sources:
+            self.hold(source)
 
     def is_set(self) -> bool:
         return self._event.is_set()
@@ -81,10 +95,15 @@ class _Running:
     next_start: float = 0.0
     done: bool = False
     drained: threading.Event = field(default_factory=threading.Event)
+    finishing: bool = False  # an unfinished batch, under the rules it began with
+    next_stream: Stream | None = None  # the same with other rules, once the batch under way has ended
 
 
 class Service:
-    """Runs the streams until asked to stop. Delivery guarantee: exactly once, over restarts and crashes (docs/guarantees.md)."""
+    """Runs the streams until asked to stop. Delivery guarantee: exactly once, over restarts and crashes (docs/guarantees.md).
+
+    `changed_suite` is asked again and again for rules to change to; a source does so between two of its batches.
+    """
 
     def __init__(
         self,
@@ -96,8 +115,9 @@ class Service:
         available_now: bool = False,
         clock: Callable[[], float] = time.monotonic,
         alert: Callable[[Alert], None] = lambda _: None,
+        changed_suite: Callable[[], Suite | None] = lambda: None,
     ) -> None:
-        self._alert = alert
+        self._alert, self._changed_suite = alert, changed_suite
         self._spark, self._config, self._stop, self._clock = spark, config, stop, clock
         self._available_now = available_now
         self._sources = [_Running(stream) for stream in streams]
@@ -108,6 +128,7 @@ class Service:
             self._recover(source)
         try:
             while not self._stop.is_set() and not all(source.done for source in self._sources):
+                self._look_for_rules()
                 for source in self._sources:
                     self._tend(source)
                 self._stop.wait(_POLL)
@@ -124,6 +145,12 @@ class Service:
                 ),
             )
 
+    def _look_for_rules(self) -> None:
+        suite = self._changed_suite()
+        if suite is not None:
+            for source in self._sources:
+                source.next_stream = source.stream.under(suite)
+
     def _tend(self, source: _Running) -> None:
         """Start a source when it is due; look after it while it runs."""
         if source.done:
@@ -134,23 +161,60 @@ class Service:
         elif not source.query.isActive:
             self._failed(source, _error_of(source.query))
         elif source.drained.is_set():
-            source.query.stop()
-            source.done = True
-            LOG.info("everything that was there at the start is read", extra=logs.fields(source.stream.name))
+            self._read_all(source)
+        elif source.next_stream and not source.finishing:
+            self._change_rules(source)
         elif source.failures and self._clock() - source.started >= self._config.healthy_after:
             source.failures = 0
+
+    def _read_all(self, source: _Running) -> None:
+        """A bounded query has read all there was for it."""
+        self._end_query(source)
+        if source.finishing:
+            LOG.info("finished the batch that began under other rules", extra=logs.fields(source.stream.name))
+            return
+        source.done = True
+        LOG.info("everything that was there at the start is read", extra=logs.fields(source.stream.name))
+
+    def _change_rules(self, source: _Running) -> None:
+        """Between two batches: end the query, so that it starts again with the other rules."""
+        name, query = source.stream.name, source.query
+        self._stop.hold(name)
+        if query is not None and not query.status["isTriggerActive"]:
+            self._end_query(source)
+            LOG.info("changes its rules", extra=logs.fields(name))
+
+    def _end_query(self, source: _Running) -> None:
+        if source.query is not None:
+            source.query.stop()
+        source.query, source.next_start = None, self._clock()
 
     def _start(self, source: _Running) -> None:
         source.started = self._clock()
         try:
             if source.failures:
                 self._recover(source)
-            source.query = source.stream.start(self._spark)
+            self._start_query(source)
         except Exception as error:  # noqa: BLE001 - whatever keeps it from starting is a failure of this source alone
             self._failed(source, _translate(error))
-            return
-        LOG.info("started", extra=logs.fields(source.stream.name, checkpoint=source.stream.checkpoint))
-        if self._available_now:
+
+    def _start_query(self, source: _Running) -> None:
+        """An unfinished batch first, alone, under the rules it began with; then all that is new, under today's."""
+        name = source.stream.name
+        source.stream, source.next_stream = source.next_stream or source.stream, None
+        stream = source.stream.begun_under()
+        source.finishing, source.drained = stream is not None, threading.Event()
+        if stream is None:
+            stream = source.stream
+            first = stream.bind()
+            self._stop.release(name)
+            extra = logs.fields(name, checkpoint=stream.checkpoint, suite=stream.suite.fingerprint, from_batch=first)
+            LOG.info("started", extra=extra)
+        else:
+            self._stop.hold(name)
+            LOG.info("finishes a batch first", extra=logs.fields(name, suite=stream.suite.fingerprint))
+        source.query = stream.start(self._spark)
+        if self._available_now or source.finishing:
             threading.Thread(target=_await_all, args=(source.query, source.drained), daemon=True).start()
 
     def _failed(self, source: _Running, error: IngestError) -> None:

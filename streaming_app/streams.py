@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from pyspark.sql import SparkSession
@@ -11,6 +11,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from streaming_app.config import Loaded
 from streaming_app.config.models import SourceName
+from streaming_app.journal.suites import SuiteBindings
 from streaming_app.pipeline import RowRule, process
 from streaming_app.places import checkpoint_of
 from streaming_app.quality import Suite, compile_rule
@@ -18,7 +19,7 @@ from streaming_app.schema import Dataset
 from streaming_app.sink import LakeSink, SinkOptions
 from streaming_app.sources.csv_files import CsvFilesDataSource, csv_options
 from streaming_app.sources.kinesis import DecodedKinesisDataSource, kinesis_options
-from streaming_app.thresholds import Limits
+from streaming_app.thresholds import Limits, RuleLimit
 
 _FORMATS: Final = {SourceName.KINESIS: DecodedKinesisDataSource, SourceName.CSV: CsvFilesDataSource}
 
@@ -43,19 +44,42 @@ class Stream:
     source_options: Mapping[str, str]
     sink: SinkOptions
     dataset: Dataset
-    rules: tuple[RowRule, ...]
+    suite: Suite
+    limits: Limits
     trigger_seconds: float
+
+    def under(self, suite: Suite) -> Stream:
+        """The same stream with other rules."""
+        return replace(self, suite=suite, limits=replace(self.limits, rules=rule_limits(suite)))
+
+    def begun_under(self) -> Stream | None:
+        """This stream with the rules that an unfinished batch began with; None when there is none, or with these rules.
+
+        Call it while the query does not run. Raises ConfigError when those rules do not fit the dataset any more.
+        """
+        bindings = SuiteBindings(self.sink.open_checkpoint())
+        fingerprint = bindings.begun_under()
+        if fingerprint in (None, self.suite.fingerprint):
+            return None
+        place = f"{self.checkpoint} (suite {fingerprint}, under which its unfinished batch began)"
+        return self.under(Suite.parse(bindings.document(str(fingerprint)), place, self.dataset))
+
+    def bind(self) -> int:
+        """Bind the batches from the next one on to these rules, durably; returns its id."""
+        bindings = SuiteBindings(self.sink.open_checkpoint())
+        return bindings.bind(self.suite.fingerprint, self.suite.source)
 
     def start(self, spark: SparkSession) -> StreamingQuery:
         """Start the query in the FAIR pool of its own name."""
         spark.sparkContext.setLocalProperty("spark.scheduler.pool", self.name)
         decoded = spark.readStream.format(self.source_format).options(**self.source_options).load()
-        judged = process(decoded, self.dataset, self.rules)
+        judged = process(decoded, self.dataset, row_rules(self.suite, self.dataset))
+        sink = replace(self.sink, suite_fingerprint=self.suite.fingerprint, limits=self.limits.to_json())
         return (
             judged.writeStream.format(LakeSink.name())
             .queryName(self.name)
             .outputMode("append")
-            .options(**self.sink.to_options())
+            .options(**sink.to_options())
             .option("checkpointLocation", self.checkpoint)
             .trigger(processingTime=f"{int(self.trigger_seconds * 1000)} milliseconds")
             .start()
@@ -73,11 +97,16 @@ def row_rules(suite: Suite, dataset: Dataset) -> tuple[RowRule, ...]:
     return tuple(RowRule(rule.id, compile_rule(rule, dataset), rule.columns, rule.severity) for rule in suite.row_rules)
 
 
-def limits(loaded: Loaded, suite: Suite) -> Limits:
+def rule_limits(suite: Suite) -> tuple[RuleLimit, ...]:
+    """The limits that the suite's own rules have."""
+    return tuple(limit for rule in suite.row_rules if (limit := rule.limit))
+
+
+def limits_of(loaded: Loaded, suite: Suite) -> Limits:
     """The circuit breaker's limits: the configuration's, and each rule's own `mostly`."""
     quality = loaded.config.quality
     return Limits(
-        rules=tuple(limit for rule in suite.row_rules if (limit := rule.limit)),
+        rules=rule_limits(suite),
         max_dead_ratio=quality.max_dead_ratio,
         min_rows=quality.min_rows,
         window_rows=quality.window_rows,
@@ -85,8 +114,8 @@ def limits(loaded: Loaded, suite: Suite) -> Limits:
     )
 
 
-def sink_options(loaded: Loaded, source: str, suite: Suite) -> SinkOptions:
-    """The sink of one source, also for recovery and audit."""
+def sink_options(loaded: Loaded, source: str) -> SinkOptions:
+    """The sink of one source as recovery needs it; rules and limits come when the query starts."""
     config = loaded.config
     labels = {SourceName.KINESIS: f"kinesis:{config.sources.kinesis.stream}", SourceName.CSV: "csv"}
     return SinkOptions(
@@ -96,8 +125,7 @@ def sink_options(loaded: Loaded, source: str, suite: Suite) -> SinkOptions:
         owner=source,
         input_source=SourceName.INPUT_SOURCE[source].value,
         dataset=loaded.dataset.to_option(),
-        suite_fingerprint=suite.fingerprint,
-        limits=limits(loaded, suite).to_json(),
+        suite_fingerprint="",
         storage=config.lake.s3.storage_options().to_options(),
         **config.sink.model_dump(),
     )
@@ -112,9 +140,10 @@ def build_stream(loaded: Loaded, suite: Suite, source: str, run: RunOptions) -> 
         checkpoint=checkpoint,
         source_format=_FORMATS[source].name(),
         source_options=_source_options(loaded, source, checkpoint, run),
-        sink=sink_options(loaded, source, suite),
+        sink=sink_options(loaded, source),
         dataset=dataset,
-        rules=row_rules(suite, dataset),
+        suite=suite,
+        limits=limits_of(loaded, suite),
         trigger_seconds=config.service.trigger,
     )
 

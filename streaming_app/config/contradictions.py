@@ -139,7 +139,7 @@ def _archive(config: Config) -> Findings:
 
 
 def _s3_options_unused(config: Config) -> Findings:
-    places = (config.lake.root, config.lake.checkpoint_root(), config.csv_path(), config.archive_path())
+    places = (config.lake.root, config.lake.checkpoint_root(), config.csv_path(), config.archive_path(), config.suite)
     if any(is_s3(place) for place in places):
         return
     defaults = type(config.lake.s3)()

@@ -11,14 +11,15 @@ from typing import Any, Final
 import yaml
 
 from streaming_app.config.checking import check
-from streaming_app.config.documents import Refused, read_document
+from streaming_app.config.documents import Refused, parse_document, read_document
 from streaming_app.config.environment import Substitution, escape
 from streaming_app.config.masking import mask, mask_text, secret_values
-from streaming_app.config.models import Config
+from streaming_app.config.models import Config, S3Config
 from streaming_app.config.overrides import ORIGIN, apply_overrides
 from streaming_app.config.positions import StartPositions
-from streaming_app.errors import ConfigError, Problem
+from streaming_app.errors import ConfigError, IngestError, Problem
 from streaming_app.schema import Dataset
+from streaming_app.storage import StorageOptions, is_s3, open_storage
 
 SuiteCheck = Callable[[Any, str, Dataset], Sequence[Problem]]
 
@@ -65,10 +66,39 @@ def load(
     return _Load(path, os.environ if environ is None else environ).run(overrides, suite_check)
 
 
+def read_suite(loaded: Loaded) -> Any:
+    """What the suite's file holds now, a local file or an S3 object. Raises ConfigError when it cannot be read."""
+    try:
+        return _read_file(loaded.suite_file, loaded.config.lake.s3.storage_options())
+    except Refused as refused:
+        raise ConfigError(refused.problems) from None
+
+
+def _read_file(file: str, options: StorageOptions) -> Any:
+    """Plain values of a document; None when it is empty. Raises Refused."""
+    if not is_s3(file):
+        return read_document(file)
+    folder, _, name = file.rpartition("/")
+    try:
+        data = open_storage(folder, options).get(name)
+    except IngestError as error:
+        raise Refused([Problem(file, "", f"cannot be read: {error}")]) from None
+    if data is None:
+        raise Refused([Problem(file, "", "cannot be read: there is no such object")])
+    return parse_document(data, file)
+
+
 def effective_yaml(loaded: Loaded) -> str:
     """The configuration in force, defaults and all, as YAML that `load` reads again; secrets are masked."""
     document = mask(escape(loaded.config.model_dump(mode="json")), loaded.secrets)
     return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _s3_options(document: Mapping[str, Any]) -> StorageOptions:
+    """How the lake's S3 is reached; the defaults where that section has problems, which are reported anyway."""
+    lake = document.get("lake")
+    checked = check(S3Config, lake.get("s3") or {}) if isinstance(lake, dict) else None
+    return checked.value.storage_options() if checked and checked.value else StorageOptions()
 
 
 class _Load:
@@ -99,9 +129,9 @@ class _Load:
         secrets = frozenset(self._secrets)
         return Loaded(config, dataset, dataset_file, suite_file, suite, self._path, secrets, positions)
 
-    def _read(self, path: str) -> Any:
+    def _read(self, path: str, s3: StorageOptions | None = None) -> Any:
         try:
-            return read_document(path)
+            return _read_file(path, s3 or StorageOptions())
         except Refused as refused:
             self._problems += refused.problems
             return None
@@ -123,8 +153,8 @@ class _Load:
         name = document.get(key)
         if not isinstance(name, str) or not name or any(key == bad for bad, _ in self._substitution.faults):
             return "", None
-        file = str(Path(self._path).parent / name)
-        content = self._read(file)
+        file = name if is_s3(name) else str(Path(self._path).parent / name)
+        content = self._read(file, _s3_options(document))
         if content is None and not any(problem.file == file for problem in self._problems):
             self._problems.append(Problem(file, "", "is empty"))
         return file, content

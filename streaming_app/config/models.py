@@ -327,6 +327,9 @@ class QualityConfig(Model):
     window_rows: Annotated[int, Field(ge=0)] = Field(
         0, description="Rows of the sliding window over batches, to a twentieth; 0 judges each batch by itself only."
     )
+    reload_every: Seconds = Field(
+        10.0, description="The suite's file is looked at so often, and taken over when it has changed; 0 never looks."
+    )
 
 
 class AlertsConfig(Model):
@@ -379,7 +382,7 @@ class Config(Model):
     """One environment: everything a command needs to know."""
 
     dataset: str = Field(description="File of the dataset, relative to this file.")
-    suite: str = Field(description="File of the Great Expectations suite, relative to this file.")
+    suite: str = Field(description="File of the Great Expectations suite, relative to this file, or s3://bucket/key.")
     lake: LakeConfig
     sources: SourcesConfig
     sink: SinkConfig = SinkConfig()

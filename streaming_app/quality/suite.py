@@ -44,12 +44,16 @@ class Example:
 
 @dataclass(frozen=True)
 class Suite:
-    """All rules of a file, in its order. `document` is the file's content as Great Expectations takes it."""
+    """All rules of a file, in its order.
+
+    `document` is the file's content as Great Expectations takes it, `source` as it stands there.
+    """
 
     name: str
     rules: tuple[Rule, ...]
     examples: tuple[Example, ...]
     document: Mapping[str, Any]
+    source: Mapping[str, Any]
 
     @classmethod
     def parse(cls, document: Any, file: str, dataset: Dataset) -> Suite:
@@ -120,7 +124,7 @@ class _Parser:
         rules = self._named(list(self._entries(document.get("expectations"))))
         examples = tuple(self._examples(document.get("examples"), {rule.id for rule in rules}))
         plain = {key: value for key, value in document.items() if key != "examples"}
-        return Suite(str(name), tuple(rules), examples, plain)
+        return Suite(str(name), tuple(rules), examples, plain, document)
 
     def _unknown(self, entry: Mapping[str, Any], known: frozenset[str], place: str) -> None:
         for key in entry:

@@ -21,6 +21,7 @@ from streaming_app.errors import DataLossError, QualityStop, SinkError
 from streaming_app.journal.ledger import Counts, Entry, Ledger, LedgerFile
 from streaming_app.journal.read_log import ReadLog
 from streaming_app.journal.spark_log import epoch_of_batch, is_committed, remove_leftovers
+from streaming_app.journal.suites import SuiteBindings
 from streaming_app.schema import CLEAN, DEAD_LETTER
 from streaming_app.sink.options import SinkOptions
 from streaming_app.storage import Published, is_s3
@@ -161,6 +162,7 @@ class Committer:
         )
         judgement = judge(self._limits, tally, self._window(entry))
         if judgement.stops and self._ledger.get(entry.batch_id) is None:
+            SuiteBindings(self._checkpoint).stopped(entry.batch_id)
             raise QualityStop(self._why(entry, judgement))
         breaches = {breach.key: breach.text for breach in judgement.breaches}
         return replace(entry, breaches=breaches, window=tuple(to_window(judgement.window)))

@@ -21,7 +21,7 @@ LAYERS = [
     {"casting", "places", "arguments"},
     {"pipeline"},
     {"streams"},
-    {"progress"},
+    {"progress", "suite_watch"},
     {"service"},
     {"running"},
     {"demo"},

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 
 from streaming_app.config.models import ServiceConfig
 from streaming_app.errors import ConfigError, DataLossError, QualityStop, SourceError
+from streaming_app.quality import Suite
 from streaming_app.service import Service, StopRequest, _translate
 from streaming_app.sink import SinkOptions
 
@@ -48,6 +50,13 @@ class Query:
         time.sleep(self.busy_for)
 
 
+def suite(name: str) -> Suite:
+    return Suite(name, (), (), {}, {})
+
+
+FIRST, SECOND = suite("first"), suite("second")
+
+
 @dataclass
 class Stream:
     name: str
@@ -55,9 +64,23 @@ class Stream:
     queries: list
     checkpoint: str = "-"
     starts: int = 0
+    suite: Suite = FIRST
+    unfinished: list = field(default_factory=list)  # the suite that a batch began with, once
+    log: list = field(default_factory=list)
+
+    def under(self, suite: Suite):
+        return replace(self, suite=suite)
+
+    def begun_under(self):
+        return self.under(self.unfinished.pop()) if self.unfinished else None
+
+    def bind(self) -> int:
+        self.log.append(f"bind {self.suite.name}")
+        return 0
 
     def start(self, _spark):
         self.starts += 1
+        self.log.append(f"start {self.suite.name}")
         made = self.queries.pop(0) if len(self.queries) > 1 else self.queries[0]
         if isinstance(made, Exception):
             raise made
@@ -131,12 +154,51 @@ def test_stop_waits_for_the_micro_batch_under_way_and_sources_hand_out_no_more(s
 
 
 def test_drain_file_exists_from_the_request_on(stop):
-    from pathlib import Path
-
-    assert not Path(stop.drain_path).exists()
+    kinesis, csv = Path(stop.drain_path("kinesis")), Path(stop.drain_path("csv"))
+    stop.hold("csv")
+    assert (kinesis.exists(), csv.exists()) == (False, True)
+    stop.release("csv")
+    assert not csv.exists()
     stop.set()
-    assert Path(stop.drain_path).exists()
+    stop.release("csv")
+    assert (kinesis.exists(), csv.exists()) == (True, True)
     assert stop.wait(0)
+
+
+def test_changed_rules_are_taken_over_between_two_batches(stream, stop):
+    busy = Query(busy_for=0.8)
+    source = stream("csv", busy, Query())
+    offered = [SECOND]
+    began = time.monotonic()
+    run(stop, source, seconds=1.5, changed_suite=lambda: offered.pop() if offered and source.starts else None)
+    assert source.log == ["bind first", "start first", "bind second", "start second"]
+    assert busy.stopped_while_busy is False
+    assert time.monotonic() - began >= 0.8
+
+
+def test_unfinished_batch_runs_first_under_the_rules_it_began_with_and_nothing_new_does(stream, stop):
+    held = []
+    source = stream("csv", Query(busy_for=0.3), Query())
+    source.unfinished = [SECOND]
+    timer = threading.Timer(0.15, lambda: held.append(Path(stop.drain_path("csv")).exists()))
+    timer.start()
+    run(stop, source, seconds=1.5)
+    assert source.log == ["start second", "bind first", "start first"]
+    assert held == [True]
+
+
+def test_bounded_run_reads_on_after_it_has_finished_a_batch(stream, stop):
+    source = stream("csv", Query(busy_for=0.1), Query(busy_for=0.1))
+    source.unfinished = [SECOND]
+    run(stop, source, available_now=True, seconds=20)
+    assert source.log == ["start second", "bind first", "start first"]
+
+
+def test_source_that_fails_while_its_rules_change_starts_with_the_new_ones(stream, stop):
+    source = stream("csv", Query(Failure("boom"), busy_for=9), Query())
+    offered = [SECOND]
+    run(stop, source, seconds=0.6, changed_suite=lambda: offered.pop() if offered else None)
+    assert source.log[-2:] == ["bind second", "start second"]
 
 
 def test_bounded_run_ends_by_itself_once_every_source_is_read(stream, stop):

@@ -1,5 +1,6 @@
 """Faults inside the service's own processes: put on PYTHONPATH, steered by QSR_FAULT and QSR_FAULT_MARKER.
 
+hang-before-entry     once a batch is staged and before its ledger entry is written, say so and hang (to be killed)
 hang-after-entry      once the ledger entry is written and before any file is published, say so and hang (to be killed)
 fail-first-attempt    the first attempt of every writing task fails after it has read and staged all its rows
 """
@@ -18,19 +19,27 @@ COMMIT = "streaming_app.sink.commit"
 SINK = "streaming_app.sink.datasource"
 
 
-def _hang_after_entry(module):
-    publish = module.Committer._publish_all
+def _hang_once(module, name):
+    method = getattr(module.Committer, name)
 
-    def hang(self, entry):
+    def hang(self, *arguments):
         marker = Path(os.environ["QSR_FAULT_MARKER"])
         try:
             marker.touch(exist_ok=False)
         except FileExistsError:
-            return publish(self, entry)
+            return method(self, *arguments)
         time.sleep(600)
         return None
 
-    module.Committer._publish_all = hang
+    setattr(module.Committer, name, hang)
+
+
+def _hang_before_entry(module):
+    _hang_once(module, "_entry")
+
+
+def _hang_after_entry(module):
+    _hang_once(module, "_publish_all")
 
 
 def _fail_first_attempt(module):
@@ -48,7 +57,11 @@ def _fail_first_attempt(module):
     module.TaskWriter.finish = fail
 
 
-PATCHES = {"hang-after-entry": (COMMIT, _hang_after_entry), "fail-first-attempt": (SINK, _fail_first_attempt)}
+PATCHES = {
+    "hang-before-entry": (COMMIT, _hang_before_entry),
+    "hang-after-entry": (COMMIT, _hang_after_entry),
+    "fail-first-attempt": (SINK, _fail_first_attempt),
+}
 
 
 class _Finder(importlib.abc.MetaPathFinder):
