@@ -45,7 +45,6 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--until",
         type=_past,
-        default="",
         metavar="TIME",
         help="as --available-now, and of Kinesis only what arrived before this moment (2026-03-01T00:00:00Z)",
     )
@@ -85,7 +84,7 @@ def run_service(options: argparse.Namespace) -> int:
         loaded,
         suite,
         available_now=options.available_now or bool(options.until),
-        until=options.until,
+        until=options.until or "",
         duration=options.duration,
         on_signal=handle_signals,
     )

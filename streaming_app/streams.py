@@ -45,12 +45,13 @@ class Stream:
     sink: SinkOptions
     dataset: Dataset
     suite: Suite
-    limits: Limits
     trigger_seconds: float
 
     def under(self, suite: Suite) -> Stream:
         """The same stream with other rules."""
-        return replace(self, suite=suite, limits=replace(self.limits, rules=rule_limits(suite)))
+        limits = replace(self.sink.load_limits(), rules=rule_limits(suite))
+        sink = replace(self.sink, suite_fingerprint=suite.fingerprint, limits=limits.to_json())
+        return replace(self, suite=suite, sink=sink)
 
     def begun_under(self) -> Stream | None:
         """This stream with the rules that an unfinished batch began with; None when there is none, or with these rules.
@@ -74,12 +75,11 @@ class Stream:
         spark.sparkContext.setLocalProperty("spark.scheduler.pool", self.name)
         decoded = spark.readStream.format(self.source_format).options(**self.source_options).load()
         judged = process(decoded, self.dataset, row_rules(self.suite, self.dataset))
-        sink = replace(self.sink, suite_fingerprint=self.suite.fingerprint, limits=self.limits.to_json())
         return (
             judged.writeStream.format(LakeSink.name())
             .queryName(self.name)
             .outputMode("append")
-            .options(**sink.to_options())
+            .options(**self.sink.to_options())
             .option("checkpointLocation", self.checkpoint)
             .trigger(processingTime=f"{int(self.trigger_seconds * 1000)} milliseconds")
             .start()
@@ -114,8 +114,8 @@ def limits_of(loaded: Loaded, suite: Suite) -> Limits:
     )
 
 
-def sink_options(loaded: Loaded, source: str) -> SinkOptions:
-    """The sink of one source as recovery needs it; rules and limits come when the query starts."""
+def sink_options(loaded: Loaded, source: str, suite: Suite) -> SinkOptions:
+    """The sink of one source, also for recovery, audit and replay."""
     config = loaded.config
     labels = {SourceName.KINESIS: f"kinesis:{config.sources.kinesis.stream}", SourceName.CSV: "csv"}
     return SinkOptions(
@@ -125,7 +125,8 @@ def sink_options(loaded: Loaded, source: str) -> SinkOptions:
         owner=source,
         input_source=SourceName.INPUT_SOURCE[source].value,
         dataset=loaded.dataset.to_option(),
-        suite_fingerprint="",
+        suite_fingerprint=suite.fingerprint,
+        limits=limits_of(loaded, suite).to_json(),
         storage=config.lake.s3.storage_options().to_options(),
         **config.sink.model_dump(),
     )
@@ -140,10 +141,9 @@ def build_stream(loaded: Loaded, suite: Suite, source: str, run: RunOptions) -> 
         checkpoint=checkpoint,
         source_format=_FORMATS[source].name(),
         source_options=_source_options(loaded, source, checkpoint, run),
-        sink=sink_options(loaded, source),
+        sink=sink_options(loaded, source, suite),
         dataset=dataset,
         suite=suite,
-        limits=limits_of(loaded, suite),
         trigger_seconds=config.service.trigger,
     )
 
