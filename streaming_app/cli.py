@@ -18,9 +18,10 @@ from typing import Any
 from streaming_app import __version__
 from streaming_app.arguments import add_config_arguments, load_all
 from streaming_app.commands import demo, positions, produce
-from streaming_app.config import effective_yaml
+from streaming_app.config import Loaded, effective_yaml
 from streaming_app.config.models import parse_duration, parse_past
-from streaming_app.errors import IngestError
+from streaming_app.errors import ConfigError, IngestError
+from streaming_app.quality import Suite
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,6 +55,9 @@ def _parser() -> argparse.ArgumentParser:
         "check-config", help="report every problem of a configuration, or print what is in force"
     )
     add_config_arguments(check)
+    check.add_argument(
+        "--examples", action="store_true", help="run the suite's examples, too; takes some seconds, for it starts Spark"
+    )
     check.set_defaults(command=check_config)
     positions.add_parser(commands)
     produce.add_parser(commands)
@@ -64,15 +68,36 @@ def _parser() -> argparse.ArgumentParser:
 def check_config(options: argparse.Namespace) -> int:
     """Print the effective configuration and which rule runs where."""
     loaded, suite = load_all(options.config, options.overrides)
+    if options.examples:
+        _run_examples(loaded, suite)
     lines = [
         "# effective configuration, secrets masked",
         effective_yaml(loaded).rstrip(),
         f"# suite {suite.fingerprint}",
     ]
+    if suite.examples:
+        how = "as they should be" if options.examples else "not run; --examples runs them"
+        lines.append(f"#   {len(suite.examples)} examples, {how}")
     lines += [f"#   {rule.id:<32} {rule.severity.value:<8} stream and gate" for rule in suite.row_rules]
     lines += [f"#   {rule.id:<32} {rule.severity.value:<8} gate only" for rule in suite.gate_rules]
     print("\n".join(lines))  # noqa: T201 - the command's output
     return 0
+
+
+def _run_examples(loaded: Loaded, suite: Suite) -> None:
+    """Raises ConfigError with every example that does not fail what it should."""
+    from streaming_app.examples import example_problems  # noqa: PLC0415 - Spark's import takes a second
+    from streaming_app.runtime.session import build_session  # noqa: PLC0415 - see above
+
+    spark = loaded.config.spark.model_copy(update={"master": "local[1]"})
+    quiet = loaded.config.logging.model_copy(update={"spark_level": "ERROR"})
+    session = build_session(loaded.config.model_copy(update={"spark": spark, "logging": quiet}))
+    try:
+        problems = example_problems(session, suite, loaded.dataset, loaded.suite_file)
+    finally:
+        session.stop()
+    if problems:
+        raise ConfigError(problems)
 
 
 def run_service(options: argparse.Namespace) -> int:

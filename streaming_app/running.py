@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from streaming_app import __version__, streams
@@ -12,6 +13,7 @@ from streaming_app.alerts import Alert, Alerts, Level, open_channels
 from streaming_app.config import Loaded
 from streaming_app.config.masking import mask_text
 from streaming_app.errors import QualityStop
+from streaming_app.examples import example_problems
 from streaming_app.journal.ledger import Ledger
 from streaming_app.journal.read_log import ReadLog
 from streaming_app.places import enabled_sources
@@ -46,7 +48,7 @@ def run(
         repeat_after=loaded.config.alerts.repeat_after,
         redact=lambda text: mask_text(text, loaded.secrets),
     )
-    watch = SuiteWatch(loaded, suite, loaded.config.quality.reload_every, alert=alerts.send)
+    watch = None
     try:
         on_signal(stop.set)
         spark = build_session(loaded.config)
@@ -67,6 +69,8 @@ def run(
         LOG.info("ready", extra=logs.fields(version=__version__, sources=names, suite=suite.fingerprint))
         if timer:
             timer.start()
+        check = partial(example_problems, spark, dataset=loaded.dataset, file=loaded.suite_file)
+        watch = SuiteWatch(loaded, suite, loaded.config.quality.reload_every, alert=alerts.send, check=check)
         if not available_now:
             watch.start()
         Service(
@@ -85,7 +89,8 @@ def run(
     finally:
         if timer:
             timer.cancel()
-        watch.stop()
+        if watch:
+            watch.stop()
         stop.close()
         alerts.close()
     return 0

@@ -6,7 +6,7 @@ expectations:
     kwargs: {column: amount, min_value: 0, strict_min: true}
     severity: critical                # or warning, or info
     meta: {id: amount.positive}       # the rule's stable name; derived from column and type when absent
-examples:                             # ours, optional: rows and the rules they must fail
+examples:                             # ours, optional: rows and exactly what they must fail; see streaming_app/examples.py
   - {row: {order_id: A1, amount: "-1.00"}, fails: [amount.positive]}
 """
 
@@ -36,7 +36,10 @@ _FINGERPRINT_LENGTH: Final = 16  # hex digits: 64 bits tell the suites of one de
 
 @dataclass(frozen=True)
 class Example:
-    """A row, as the sources would deliver it, and the ids of the rules it fails: none for a good row."""
+    """A row, as the sources would deliver it, and the ids of the rules it fails: none for a good row.
+
+    `amount.cast` is a value that does not cast, `order_ts.missing` a row without the time that its partition needs.
+    """
 
     row: Mapping[str, Any]
     fails: tuple[str, ...]
@@ -122,7 +125,7 @@ class _Parser:
         if document.get("suite_parameters"):
             self._note("suite_parameters", "are not supported; write the values where they belong")
         rules = self._named(list(self._entries(document.get("expectations"))))
-        examples = tuple(self._examples(document.get("examples"), {rule.id for rule in rules}))
+        examples = tuple(self._examples(document.get("examples"), rules))
         plain = {key: value for key, value in document.items() if key != "examples"}
         return Suite(str(name), tuple(rules), examples, plain, document)
 
@@ -231,16 +234,20 @@ class _Parser:
             self._note(f"{place}.severity", f"should be one of {', '.join(Severity)}")
             return Severity.CRITICAL
 
-    def _examples(self, examples: Any, ids: set[str]) -> Iterator[Example]:
+    def _examples(self, examples: Any, rules: list[Rule]) -> Iterator[Example]:
         if examples is None:
             return
         if not isinstance(examples, list):
             self._note("examples", "should be a list of rows")
             return
+        ids = {rule.id: rule.row_level for rule in rules}
+        ids |= dict.fromkeys((f"{column.name}.cast" for column in self._dataset.columns), True)
+        ids[f"{self._dataset.time_column}.missing"] = True
         for at, entry in enumerate(examples):
             yield from self._example(f"examples[{at}]", entry, ids)
 
-    def _example(self, place: str, entry: Any, ids: set[str]) -> Iterator[Example]:
+    def _example(self, place: str, entry: Any, ids: Mapping[str, bool]) -> Iterator[Example]:
+        """`ids`: what a row can fail, and whether that is known of a single row."""
         row, fails = (entry.get("row"), entry.get("fails", [])) if isinstance(entry, dict) else (None, [])
         if not isinstance(row, dict) or not isinstance(fails, list):
             self._note(place, "should have row, and fails: a list of rule ids")
@@ -250,6 +257,8 @@ class _Parser:
         for rule_id in fails:
             if rule_id not in ids:
                 self._note(f"{place}.fails", f"there is no rule {rule_id}")
+            elif not ids[rule_id]:
+                self._note(f"{place}.fails", f"{rule_id} looks at a whole batch; no single row can fail it")
         yield Example(row, tuple(str(rule_id) for rule_id in fails))
 
 

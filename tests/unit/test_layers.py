@@ -21,7 +21,7 @@ LAYERS = [
     {"casting", "places", "arguments"},
     {"pipeline"},
     {"streams"},
-    {"progress", "suite_watch"},
+    {"progress", "suite_watch", "examples"},
     {"service"},
     {"running"},
     {"demo"},
