@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -67,6 +67,17 @@ class InputSource(StrEnum):
     BATCH = "batch"
 
 
+class Pii(StrEnum):
+    """What becomes of personal data in the lake: nothing; `***`; or a keyed hash, by which the same is found again."""
+
+    KEEP = "keep"
+    MASK = "mask"
+    HASH = "hash"
+
+
+PII_KEY: Final = "QSR_PII_KEY"  # the environment variable with the key of `pii: hash`
+PII_KEY_LENGTH: Final = 16  # characters at least
+
 CLEAN: Final = "clean"
 DEAD_LETTER: Final = "dead_letter"
 INPUT_SOURCE: Final = "input_source"
@@ -98,7 +109,8 @@ def _known_name(value: str) -> str:
 class Column(BaseModel):
     """One column of the dataset.
 
-    `required` says that an input without this column (not: with a null in it) is unusable; `pii` marks personal data.
+    `required` says that an input without this column (not: with a null in it) is unusable; `pii` marks personal data and
+    says what becomes of it in the lake: keep (or true), mask, hash.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -106,8 +118,21 @@ class Column(BaseModel):
     name: Annotated[str, AfterValidator(_known_name)]
     type: Annotated[str, AfterValidator(_known_type)]
     required: bool = False
-    pii: bool = False
+    pii: bool | Literal["keep", "mask", "hash"] = False
     description: str = ""
+
+    @model_validator(mode="after")
+    def _treatable(self) -> Column:
+        if self.treatment is not Pii.KEEP and self.type != "string":
+            raise ValueError(
+                f"column {self.name} is {self.type}; pii: {self.pii} needs a string, as that is what it makes"
+            )
+        return self
+
+    @property
+    def treatment(self) -> Pii:
+        """What becomes of the column's values in the lake."""
+        return Pii.KEEP if isinstance(self.pii, bool) else Pii(self.pii)
 
     @property
     def decimal_digits(self) -> tuple[int, int] | None:

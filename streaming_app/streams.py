@@ -127,6 +127,7 @@ def sink_options(loaded: Loaded, source: str, suite: Suite) -> SinkOptions:
         dataset=loaded.dataset.to_option(),
         suite_fingerprint=suite.fingerprint,
         limits=limits_of(loaded, suite).to_json(),
+        delimiter=config.sources.csv.delimiter,
         storage=config.lake.s3.storage_options().to_options(),
         **config.sink.model_dump(),
     )

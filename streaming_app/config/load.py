@@ -18,7 +18,7 @@ from streaming_app.config.models import Config, S3Config
 from streaming_app.config.overrides import ORIGIN, apply_overrides
 from streaming_app.config.positions import StartPositions
 from streaming_app.errors import ConfigError, IngestError, Problem
-from streaming_app.schema import Dataset
+from streaming_app.schema import PII_KEY, PII_KEY_LENGTH, Dataset, Pii
 from streaming_app.storage import StorageOptions, is_s3, open_storage
 
 SuiteCheck = Callable[[Any, str, Dataset], Sequence[Problem]]
@@ -124,6 +124,7 @@ class _Load:
         if suite_check and dataset and suite is not None:
             self._problems += suite_check(suite, suite_file, dataset)
         positions = self._positions(config.sources.kinesis.start_positions) if config else ""
+        self._pii_key(dataset_file, dataset)
         if self._problems or config is None or dataset is None:
             raise self._error()
         secrets = frozenset(self._secrets)
@@ -181,6 +182,16 @@ class _Load:
         except ValueError as error:
             self._problems.append(Problem(file, "", str(error)))
             return ""
+
+    def _pii_key(self, file: str, dataset: Dataset | None) -> None:
+        """The key of `pii: hash` is a secret, and has to be there."""
+        key = self._substitution.environ.get(PII_KEY, "")
+        if key:
+            self._secrets.add(key)
+        for at, column in enumerate(dataset.columns if dataset else ()):
+            if column.treatment is Pii.HASH and len(key) < PII_KEY_LENGTH:
+                what = f"set the environment variable {PII_KEY} to a secret of {PII_KEY_LENGTH} characters or more"
+                self._problems.append(Problem(file, f"columns[{at}].pii", f"hash needs a key; {what}"))
 
     def _error(self, document: Any = None) -> ConfigError:
         if not self._problems:

@@ -8,6 +8,7 @@ written again.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ from streaming_app.schema import CLEAN, DEAD_DATE, DEAD_LETTER, INGESTED_AT, Dat
 from streaming_app.sink.commit import Committer, TaskResult
 from streaming_app.sink.options import SinkOptions
 from streaming_app.sink.parquet_files import TableFiles
+from streaming_app.sink.personal import PersonalData
 from streaming_app.thresholds import RuleLimit, Skips
 
 FORMAT: Final = "qsr-lake"
@@ -141,6 +143,7 @@ class TaskWriter:
         self._clean_schema = clean_schema(self._dataset)
         self._clean = TableFiles(lake, options, CLEAN, self._clean_schema)
         self._dead = TableFiles(lake, options, DEAD_LETTER, DEAD_LETTER_SCHEMA)
+        self._personal = PersonalData(self._dataset, options.delimiter, os.environ)
         self._rows = 0
         self._by_reason: dict[str, int] = {}
         self._by_stage: dict[str, int] = {}
@@ -194,7 +197,7 @@ class TaskWriter:
         if batch.num_rows == 0:
             return
         partition = self._dataset.partition_column
-        for date, rows in split_by(batch, partition):
+        for date, rows in split_by(self._personal.columns(batch), partition):
             self._clean.add(f"{partition}={date.isoformat()}", self._conform(rows))
 
     def _conform(self, rows: pa.RecordBatch) -> pa.RecordBatch:
@@ -215,6 +218,7 @@ class TaskWriter:
         now = pa.repeat(pa.scalar(self._now, _TIMESTAMP), count)
         made = {
             "dead_letter_id": pa.array([dead_letter_id(source, position) for position in positions.to_pylist()]),
+            Judged.RAW: self._personal.raws(rows).cast(pa.string()),
             "source": pa.repeat(pa.scalar(source), count),
             INGESTED_AT: now,
             "suite_fingerprint": pa.repeat(pa.scalar(self._options.suite_fingerprint), count),

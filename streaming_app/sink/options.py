@@ -19,7 +19,8 @@ _OPTION: Final = "sink"
 class SinkOptions:
     """Where rows go and how their files look. Sizes are Arrow bytes in memory, `target_file_bytes` is of the file.
 
-    `limits` are the circuit breaker's (`Limits.to_json`). `source` names the input in dead letters (`kinesis:pos-orders`), `owner` its staged files (`kinesis`).
+    `source` names the input in dead letters (`kinesis:pos-orders`), `owner` its staged files (`kinesis`). `limits` are the
+    circuit breaker's (`Limits.to_json`), `delimiter` is the one of CSV records in dead letters.
     """
 
     lake: str
@@ -36,6 +37,7 @@ class SinkOptions:
     buffer_bytes: int = 128 << 20
     storage: dict[str, str] = field(default_factory=dict)
     limits: dict[str, Any] = field(default_factory=dict)
+    delimiter: str = ","
 
     def to_options(self) -> dict[str, str]:
         """As options of a Spark data source."""
