@@ -1,7 +1,7 @@
 """Commands of the batch application: arguments -> configuration -> work; errors -> messages and exit codes.
 
-Exit codes: 0 done, nothing wrong; 1 the audit found a difference; 2 unusable configuration, filters or input; 5 counts
-that do not add up; 6 the lake or its ledger could not be read or written; 130 Ctrl-C.
+Exit codes: 0 done, nothing wrong; 1 the audit found a difference; 2 unusable configuration, filters or input; 3 the gate
+failed; 5 counts that do not add up; 6 the lake or its ledger could not be read or written; 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from batch_app.dead_letters import commands as dead_letters
+from batch_app.gate import commands as gate
 from streaming_app import __version__
 from streaming_app.arguments import add_config_arguments, load_all
 from streaming_app.errors import AuditDifference, IngestError
@@ -47,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     audit.set_defaults(command=run_audit)
     dead_letters.add_parser(commands)
+    gate.add_parser(commands)
     return parser
 
 

@@ -1,0 +1,112 @@
+"""The gate by Great Expectations itself, on Spark: every expectation of the suite, every row. Its telemetry stays off."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from pyspark.sql import DataFrame
+
+from batch_app.gate.reading import POSITION, SAMPLES, Typed
+from batch_app.gate.report import Result
+from batch_app.gate.spark_engine import sample
+from streaming_app.quality import Rule, Suite
+
+_RULE: Final = "qsr_rule"
+_FORMAT: Final = {
+    "result_format": "SUMMARY",
+    "partial_unexpected_count": SAMPLES,
+    "unexpected_index_column_names": [POSITION],
+    "return_unexpected_index_query": False,
+}
+_ABOUT_COLUMNS: Final = "expect_table_column"  # such ones must not see the position, which is ours
+
+
+def load() -> Any:
+    """The library, imported late: it takes seconds, and must be told first to send nothing home."""
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    os.environ["TZ"] = "UTC"  # it takes a time without an offset as this process's own
+    time.tzset()
+    import great_expectations as gx  # noqa: PLC0415 - see above
+
+    return gx
+
+
+def check(typed: Typed, suite: Suite, folder: Path) -> list[Result]:
+    """A result for each rule of the suite, in its order."""
+    gx = load()
+    with _context(gx, folder) as context:
+        source = context.data_sources.add_spark("gate")
+        about_columns = [rule for rule in suite.rules if rule.expectation_type.startswith(_ABOUT_COLUMNS)]
+        others = [rule for rule in suite.rules if rule not in about_columns]
+        found: dict[str, Result] = {}
+        for rules, frame in ((others, typed.frame), (about_columns, typed.frame.drop(POSITION))):
+            if rules:
+                found |= _validated(gx, source, frame, rules, suite)
+    return [found[rule.id] for rule in suite.rules]
+
+
+@contextmanager
+def _context(gx: Any, folder: Path) -> Iterator[Any]:
+    """A context that leaves nothing behind: it makes a folder for its own site, which goes with ours."""
+    before, tempfile.tempdir = tempfile.tempdir, str(folder)
+    try:
+        context = gx.get_context(mode="ephemeral")
+        context.variables.progress_bars = {"globally": False}
+        yield context
+    finally:
+        tempfile.tempdir = before
+
+
+def _validated(gx: Any, source: Any, frame: DataFrame, rules: Sequence[Rule], suite: Suite) -> dict[str, Result]:
+    asset = source.add_dataframe_asset("rows" if POSITION in frame.columns else "table")
+    batch = asset.add_batch_definition_whole_dataframe("whole").get_batch({"dataframe": frame})
+    entries = dict(zip((rule.id for rule in suite.rules), suite.document["expectations"], strict=True))
+    made = [_entry(entries[rule.id], rule) for rule in rules]
+    # With no position in the frame there is nothing to name a row by; such expectations have no rows to name.
+    form = _FORMAT if POSITION in frame.columns else {"result_format": "SUMMARY"}
+    answer = batch.validate(gx.ExpectationSuite(name=suite.name, expectations=made), result_format=form).to_json_dict()
+    by_id = {rule.id: rule for rule in rules}
+    found = {item["expectation_config"]["meta"][_RULE]: item for item in answer["results"]}
+    return {rule_id: _result(by_id[rule_id], item) for rule_id, item in found.items()}
+
+
+def _entry(entry: Mapping[str, Any], rule: Rule) -> dict[str, Any]:
+    """The expectation with its rule's id: also what keeps Great Expectations from leaving out equal ones."""
+    kept = {key: entry[key] for key in ("type", "kwargs", "severity", "notes", "description") if key in entry}
+    return {**kept, "meta": {**(entry.get("meta") or {}), _RULE: rule.id}}
+
+
+def _result(rule: Rule, item: Mapping[str, Any]) -> Result:
+    result = item["result"]
+    error = _error(item.get("exception_info") or {})
+    is_map = "unexpected_count" in result
+    rows = result.get("partial_unexpected_index_list") or []
+    checked = result.get("element_count", 0) - result.get("missing_count", 0) if is_map else None
+    return Result(
+        rule.id,
+        rule.expectation_type,
+        rule.columns,
+        rule.severity.value,
+        success=bool(item["success"]) and not error,
+        mostly=rule.mostly,
+        checked=checked,
+        unexpected=result.get("unexpected_count"),
+        samples=tuple(sample(row, rule.columns) for row in rows),
+        observed=None if is_map else result.get("observed_value"),
+        error=error,
+    )
+
+
+def _error(info: Mapping[str, Any]) -> str:
+    """Why an expectation could not be evaluated, empty when it could."""
+    entries = [info] if "raised_exception" in info else [item for item in info.values() if isinstance(item, Mapping)]
+    for entry in entries:
+        if entry.get("raised_exception"):
+            return " ".join(str(entry.get("exception_message")).split())[:300]
+    return ""

@@ -1,0 +1,95 @@
+"""The gate by our compiled predicates: all rules in one pass over the rows. Only expectations that judge single rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from typing import Any
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from batch_app.gate.reading import POSITION, SAMPLES, Typed
+from batch_app.gate.report import Result, Sample
+from streaming_app.errors import ConfigError, Problem
+from streaming_app.quality import Rule, Suite, compile_rule
+from streaming_app.quality.rules import ROW_LEVEL
+from streaming_app.schema import Dataset
+from streaming_app.thresholds import Skips
+
+
+def require_row_level(suite: Suite, file: str) -> None:
+    """Raises ConfigError with every rule that needs Great Expectations itself."""
+    advice = "looks at the data as a whole and needs --engine gx"
+    problems = [Problem(file, rule.id, f"{rule.expectation_type} {advice}") for rule in suite.gate_rules]
+    if problems:
+        raise ConfigError(problems)
+
+
+def check(typed: Typed, suite: Suite, dataset: Dataset) -> list[Result]:
+    """A result for each rule of the suite, in its order."""
+    rules = suite.row_rules
+    fails = {rule.id: F.expr(compile_rule(rule, dataset)) for rule in rules}
+    counts = typed.frame.agg(
+        *(F.count_if(_looked_at(rule)).alias(f"c{at}") for at, rule in enumerate(rules)),
+        *(F.count_if(_looked_at(rule) & fails[rule.id]).alias(f"u{at}") for at, rule in enumerate(rules)),
+    ).first()
+    found = counts.asDict() if counts else {}
+    return [
+        _result(rule, found[f"c{at}"], found[f"u{at}"], typed.frame.where(fails[rule.id]))
+        for at, rule in enumerate(rules)
+    ]
+
+
+def _looked_at(rule: Rule) -> Column:
+    """Rows that Great Expectations counts: it leaves out those that the expectation skips."""
+    skips = ROW_LEVEL[rule.expectation_type].skipped(rule.kwargs)
+    missing = [F.col(f"`{column}`").isNull() for column in rule.columns]
+    none = F.lit(False)
+    if skips is Skips.NONE or not missing:
+        return ~none
+    skipped = missing[0]
+    for flag in missing[1:]:
+        skipped = skipped | flag if skips is Skips.ANY else skipped & flag
+    return ~skipped
+
+
+def _result(rule: Rule, checked: int, unexpected: int, failing: DataFrame) -> Result:
+    rows = (
+        failing.select(POSITION, *(f"`{name}`" for name in rule.columns)).limit(SAMPLES).collect() if unexpected else []
+    )
+    return Result(
+        rule.id,
+        rule.expectation_type,
+        rule.columns,
+        rule.severity.value,
+        success=met(checked, unexpected, rule.mostly),
+        mostly=rule.mostly,
+        checked=checked,
+        unexpected=unexpected,
+        samples=tuple(sample(row.asDict(), rule.columns) for row in rows),
+    )
+
+
+def met(checked: int, unexpected: int, mostly: float) -> bool:
+    """Great Expectations' own comparison: nothing to look at is a success."""
+    return not checked or (checked - unexpected) / checked >= mostly
+
+
+def sample(row: Mapping[str, Any], columns: tuple[str, ...]) -> Sample:
+    """A row that failed, as texts."""
+    return Sample(str(row[POSITION]), {name: as_text(row.get(name)) for name in columns})
+
+
+def as_text(value: Any) -> str | None:
+    """A value as both engines' reports write it: exact, times in UTC. Numbers without a fraction's trailing zeros."""
+    if isinstance(value, datetime):
+        return (value if value.tzinfo else value.astimezone()).astimezone(UTC).isoformat().replace("+00:00", "Z")
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, bool) or value is None:
+        return None if value is None else str(value).lower()
+    text = str(value)
+    return (
+        text.rstrip("0").rstrip(".") if not isinstance(value, str) and "." in text and "E" not in text.upper() else text
+    )
