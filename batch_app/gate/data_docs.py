@@ -12,15 +12,16 @@ from batch_app.gate.gx_engine import load
 from batch_app.gate.report import GateReport, Result
 from streaming_app.errors import SinkError
 from streaming_app.quality import Suite
+from streaming_app.schema import Dataset
 from streaming_app.storage import Storage, open_storage
 
 _OF_TYPE: Final = "expect_column_values_to_be_of_type"
 QUALITY: Final = "quality"  # the lake's folder of Data Docs
 
 
-def page(report: GateReport, suite: Suite) -> str:
+def page(report: GateReport, suite: Suite, dataset: Dataset) -> str:
     """HTML of the validation."""
-    load()
+    version = load().__version__
     from great_expectations.core import ExpectationSuiteValidationResult  # noqa: PLC0415 - seconds, see load()
     from great_expectations.core.expectation_validation_result import ExpectationValidationResult  # noqa: PLC0415
     from great_expectations.expectations.expectation_configuration import ExpectationConfiguration  # noqa: PLC0415
@@ -32,7 +33,9 @@ def page(report: GateReport, suite: Suite) -> str:
         ExpectationValidationResult(
             success=result.success,
             expectation_config=ExpectationConfiguration(
-                type=result.expectation, kwargs=_kwargs(result, entries.get(result.id, {})), meta={"id": result.id}
+                type=result.expectation,
+                kwargs=_kwargs(result, entries.get(result.id, {}), dataset),
+                meta={"id": result.id},
             ),
             result=_found(result),
             meta={},
@@ -52,6 +55,7 @@ def page(report: GateReport, suite: Suite) -> str:
             "success_percent": 100 * met / len(results) if results else 100.0,
         },
         meta={
+            "great_expectations_version": version,
             "run_id": {"run_name": report.suite_fingerprint, "run_time": datetime.now(UTC).isoformat()},
             "batch_spec": {"files": list(report.files)},
             "active_batch_definition": {},
@@ -61,11 +65,12 @@ def page(report: GateReport, suite: Suite) -> str:
     return str(view.render(ValidationResultsPageRenderer().render(whole)))
 
 
-def _kwargs(result: Result, entry: Mapping[str, Any]) -> dict[str, Any]:
+def _kwargs(result: Result, entry: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
     known = entry.get("kwargs") or {}
     if known:
         return dict(known)
-    of_type = {"type_": "the dataset's"} if result.expectation == _OF_TYPE else {}
+    types = {column.name: column.type for column in dataset.columns}
+    of_type = {"type_": types.get(result.columns[0])} if result.expectation == _OF_TYPE else {}
     return {"column": result.columns[0], **of_type}
 
 

@@ -70,10 +70,9 @@ def _validated(gx: Any, source: Any, frame: DataFrame, rules: Sequence[Rule], su
     made = [_entry(entries[rule.id], rule) for rule in rules]
     # With no position in the frame there is nothing to name a row by; such expectations have no rows to name.
     form = _FORMAT if POSITION in frame.columns else {"result_format": "SUMMARY"}
-    answer = batch.validate(gx.ExpectationSuite(name=suite.name, expectations=made), result_format=form).to_json_dict()
-    by_id = {rule.id: rule for rule in rules}
-    found = {item["expectation_config"]["meta"][_RULE]: item for item in answer["results"]}
-    return {rule_id: _result(by_id[rule_id], item) for rule_id, item in found.items()}
+    answer = batch.validate(gx.ExpectationSuite(name=suite.name, expectations=made), result_format=form)
+    found = {item.expectation_config.meta[_RULE]: item for item in answer.results}
+    return {rule.id: _result(rule, found[rule.id]) for rule in rules}
 
 
 def _entry(entry: Mapping[str, Any], rule: Rule) -> dict[str, Any]:
@@ -82,9 +81,9 @@ def _entry(entry: Mapping[str, Any], rule: Rule) -> dict[str, Any]:
     return {**kept, "meta": {**(entry.get("meta") or {}), _RULE: rule.id}}
 
 
-def _result(rule: Rule, item: Mapping[str, Any]) -> Result:
-    result = item["result"]
-    error = _error(item.get("exception_info") or {})
+def _result(rule: Rule, item: Any) -> Result:
+    result = item.result
+    error = _error(item.exception_info or {})
     is_map = "unexpected_count" in result
     rows = result.get("partial_unexpected_index_list") or []
     checked = result.get("element_count", 0) - result.get("missing_count", 0) if is_map else None
@@ -93,7 +92,7 @@ def _result(rule: Rule, item: Mapping[str, Any]) -> Result:
         rule.expectation_type,
         rule.columns,
         rule.severity.value,
-        success=bool(item["success"]) and not error,
+        success=bool(item.success) and not error,
         mostly=rule.mostly,
         checked=checked,
         unexpected=result.get("unexpected_count"),

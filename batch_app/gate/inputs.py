@@ -124,9 +124,10 @@ class Decoder:
     def _csv(self, file: InputFile, stream: BinaryIO) -> Iterator[pa.RecordBatch]:
         csv = CsvFile(stream, self._dataset, RowOrigin(file.key, _now()), self._form)
         yield from csv.batches()
+        for error, why in _UNUSABLE.items():
+            if error in csv.errors:
+                raise ConfigError(f"{file.uri} {why}")
         for error in csv.errors:
-            if error in _UNUSABLE:
-                raise ConfigError(f"{file.uri} {_UNUSABLE[error]}")
             if error.startswith(_HEADER):
                 kind, _, names = error.partition(":")
                 raise ConfigError(f"{file.uri}: {kind.replace('_', ' ')} in its header: {names}")

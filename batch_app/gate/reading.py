@@ -16,6 +16,7 @@ from streaming_app.schema import Dataset, Decoded, Judged, Stage
 
 SAMPLES: Final = 20
 POSITION: Final = Decoded.POSITION.value
+_VERDICT: Final = (Judged.STAGE.value, Judged.REASONS.value)
 _DECODE: Final = "decode"
 _NOT_NULL: Final = "expect_column_values_to_not_be_null"
 
@@ -33,15 +34,13 @@ class Typed:
 def read_typed(spark: SparkSession, decoded: Path, dataset: Dataset, suite: Suite, folder: Path) -> Typed:
     """Cast what was decoded. Not cached: Spark's statistics of cached columns leave NaN out, and a filter loses rows."""
     texts = spark.read.parquet(str(decoded))
-    judged = process(texts, dataset, ())
     names = [*dataset.column_names, POSITION]
+    target = str(folder / "judged")
+    process(texts, dataset, ()).select(*names, *_VERDICT).write.parquet(target)
+    judged = spark.read.parquet(target)
     unreadable = F.col(Judged.STAGE).isin(Stage.DECODE.value, Stage.CAST.value)
-    target = str(folder / "typed")
-    judged.where(~F.coalesce(unreadable, F.lit(False))).select(*names).write.parquet(target)
-    frame = spark.read.parquet(target)
-    found = judged.where(Judged.STAGE.value + " IS NOT NULL").select(
-        F.explode(Judged.REASONS).alias("reason"), POSITION
-    )
+    frame = judged.where(~F.coalesce(unreadable, F.lit(False))).select(*names)
+    found = judged.where(f"{Judged.STAGE} IS NOT NULL").select(F.explode(Judged.REASONS).alias("reason"), POSITION)
     bad = [row.asDict() for row in found.groupBy("reason").count().collect()]
     rows, readable = texts.count(), frame.count()
     samples = _Samples(texts, judged)

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -122,6 +123,11 @@ def _checked(settings: Settings, files: list[InputFile], engine: str) -> GateRep
     form = CsvFormat(csv.delimiter, csv.max_record_bytes)
     with tempfile.TemporaryDirectory(prefix="qsr-gate-") as name, _status() as say:
         folder = Path(name)
+        library = threading.Thread(
+            target=gx_engine.load, daemon=True
+        )  # 3 s of imports, while files are read and Spark starts
+        if engine == "gx":
+            library.start()
         say("reading")
         Decoder(settings.dataset, form).write(files, folder / "decoded.parquet")
         say("starting Spark")
@@ -130,6 +136,7 @@ def _checked(settings: Settings, files: list[InputFile], engine: str) -> GateRep
         typed = read_typed(spark, folder / "decoded.parquet", settings.dataset, settings.suite, folder)
         say(f"checking {typed.readable:,} rows")
         if engine == "gx":
+            library.join()
             results = gx_engine.check(typed, settings.suite, folder)
         else:
             results = spark_engine.check(typed, settings.suite, settings.dataset)
@@ -167,7 +174,7 @@ def _with_docs(report: GateReport, settings: Settings, options: argparse.Namespa
         return report
     lake = open_storage(loaded.config.lake.root, loaded.config.lake.s3.storage_options()) if loaded else None
     try:
-        html = page(report, settings.suite)
+        html = page(report, settings.suite, settings.dataset)
     except Exception as error:  # noqa: BLE001 - another library's page is not worth the verdict
         print(f"note: Data Docs could not be made: {error!r}"[:500], file=sys.stderr)  # noqa: T201 - beside the output
         return report
