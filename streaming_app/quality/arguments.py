@@ -13,7 +13,6 @@ from streaming_app.schema import Column, Dataset
 
 # Kwargs that any expectation may carry and that do not change which rows fail.
 ACCEPTED: Final = frozenset({"mostly", "result_format", "catch_exceptions", "include_config", "batch_id"})
-ROW_CONDITION: Final = ("row_condition", "condition_parser")
 
 # Stands for a column that could not be found, so that the other kwargs are still looked at.
 _NOWHERE: Final = Column(name="nowhere", type="string")
@@ -49,11 +48,11 @@ class Arguments:
     def column(self, name: str = "column") -> Column:
         """The dataset's column that the kwarg names."""
         value = self.required(name)
-        return _NOWHERE if value is None else self._known(name, value)
+        return _NOWHERE if value is None else self.known_column(name, value)
 
     def columns(self, name: str = "column_list") -> list[Column]:
         """The dataset's columns that the kwarg lists: at least two, each once."""
-        listed = [self._known(f"{name}[{at}]", value) for at, value in enumerate(self.a_list(name))]
+        listed = [self.known_column(f"{name}[{at}]", value) for at, value in enumerate(self.a_list(name))]
         if isinstance(self.kwargs.get(name), list):
             names = [column.name for column in listed]
             if len(names) < 2:  # noqa: PLR2004 - a record of one column has nothing to compare
@@ -62,7 +61,8 @@ class Arguments:
                 self.problem(name, "names a column twice")
         return listed
 
-    def _known(self, name: str, value: Any) -> Column:
+    def known_column(self, name: str, value: Any) -> Column:
+        """The dataset's column called `value`, which stands in kwarg `name`; a stand-in and a problem when there is none."""
         for column in self.dataset.columns:
             if column.name == value:
                 return column
@@ -117,10 +117,11 @@ class Arguments:
 
     def literals(self, name: str, column: Column) -> list[str]:
         """A list of values as literals of the column's type."""
-        found = [self._member(f"{name}[{at}]", column, value) for at, value in enumerate(self.a_list(name))]
+        found = [self.member(f"{name}[{at}]", column, value) for at, value in enumerate(self.a_list(name))]
         return [item.sql for item in found if item]
 
-    def _member(self, name: str, column: Column, value: Any) -> sql.Literal | None:
+    def member(self, name: str, column: Column, value: Any) -> sql.Literal | None:
+        """One value of a set as a literal of the column's type."""
         if value is None:  # Spark: x IN ('a', NULL) is null and not false, so that every row would pass
             self.problem(name, "null is equal to nothing; leave it out (null passes anyway)")
             return None
@@ -135,9 +136,6 @@ class Arguments:
 
     def finish(self) -> None:
         """Note the kwargs that nobody asked for, and what every expectation may carry."""
-        for name in ROW_CONDITION:
-            if self.get(name) is not None:
-                self.problem(name, "conditions on rows are not supported yet; leave it out")
         mostly = self.kwargs.get("mostly", 1)
         if isinstance(mostly, bool) or not isinstance(mostly, int | float) or not 0 <= mostly <= 1:
             self.problem("mostly", "should be a number from 0 to 1")

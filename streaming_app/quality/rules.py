@@ -10,6 +10,7 @@ from typing import Any, Final
 from streaming_app.errors import ConfigError
 from streaming_app.quality import nulls, pairs, patterns, ranges, records, sets
 from streaming_app.quality.arguments import Arguments
+from streaming_app.quality.conditions import looked_at
 from streaming_app.quality.expectation import RowLevel
 from streaming_app.schema import Dataset
 from streaming_app.thresholds import RuleLimit
@@ -48,10 +49,11 @@ class Rule:
     def limit(self) -> RuleLimit | None:
         """The rule's threshold for the stream, None where no `mostly` is written: then each row is judged and no batch.
 
-        Great Expectations' own default (all have to pass) would stop a stream at its first bad row.
+        Great Expectations' own default (all have to pass) would stop a stream at its first bad row. A rule with a
+        `row_condition` has none either: how many rows it looks at is known at the gate only.
         """
         expectation = ROW_LEVEL.get(self.expectation_type)
-        if expectation is None or self.kwargs.get("mostly") is None:
+        if expectation is None or self.kwargs.get("mostly") is None or self.kwargs.get("row_condition") is not None:
             return None
         skips = expectation.skipped(self.kwargs)
         return RuleLimit(self.id, self.mostly, self.columns, skips, self.severity is Severity.CRITICAL)
@@ -60,6 +62,13 @@ class Rule:
     def row_level(self) -> bool:
         """Whether each row can be judged by itself; otherwise only the gate, which sees a whole batch, runs it."""
         return self.expectation_type in ROW_LEVEL
+
+
+def judge_sql(expectation: RowLevel, arguments: Arguments) -> str:
+    """The expectation's SQL for the rows that its `row_condition` lets it look at; everything wrong is noted."""
+    predicate, condition = expectation.compile(arguments), looked_at(arguments)
+    arguments.finish()
+    return predicate if condition is None else f"coalesce({condition}, FALSE) AND {predicate}"
 
 
 def compile_rule(rule: Rule, dataset: Dataset) -> str:
@@ -74,8 +83,7 @@ def compile_rule(rule: Rule, dataset: Dataset) -> str:
             f"rule {rule.id}: {rule.expectation_type} cannot judge a single row; it runs at the gate only"
         )
     arguments = Arguments(rule.kwargs, dataset, "suite", rule.id)
-    predicate = expectation.compile(arguments)
-    arguments.finish()
+    predicate = judge_sql(expectation, arguments)
     if arguments.problems:
         raise ConfigError(arguments.problems)
     return predicate

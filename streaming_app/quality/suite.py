@@ -23,7 +23,8 @@ from typing import Any, Final
 from streaming_app.errors import ConfigError, Problem
 from streaming_app.quality import gate
 from streaming_app.quality.arguments import Arguments
-from streaming_app.quality.rules import ROW_LEVEL, Rule, Severity
+from streaming_app.quality.conditions import columns_of, looked_at
+from streaming_app.quality.rules import ROW_LEVEL, Rule, Severity, judge_sql
 from streaming_app.schema import Dataset
 
 _SUITE_KEYS: Final = frozenset({"name", "expectations", "examples", "meta", "notes", "id", "suite_parameters"})
@@ -169,9 +170,10 @@ class _Parser:
         self._parameters(kwargs, f"{place}.kwargs")
         if isinstance(known, gate.GateOnly):
             known.check(arguments)
+            looked_at(arguments)
+            arguments.finish()
         else:
-            known.compile(arguments)
-        arguments.finish()
+            judge_sql(known, arguments)
         self.problems += arguments.problems
         return known.short
 
@@ -220,7 +222,7 @@ class _Parser:
         return Rule(
             id=rule_id,
             expectation_type=entry["type"],
-            columns=_columns(kwargs),
+            columns=tuple(dict.fromkeys([*_columns(kwargs), *columns_of(kwargs.get("row_condition"))])),
             severity=self._severity(place, entry.get("severity")),
             mostly=float(mostly) if isinstance(mostly, int | float) else 1.0,
             kwargs=kwargs,

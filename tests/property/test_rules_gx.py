@@ -241,6 +241,51 @@ RECORDS = record(
     ["moment", "moment2"],
     ["real", "real2"],
 )
+
+
+# Great Expectations writes a condition's texts as Python does, which Spark reads alike only where nothing is escaped.
+COMPARED = {
+    "text": st.sampled_from(["", "a", "ab", "é", "日本", "123"]),
+    "whole": st.one_of(st.integers(-3, 3), st.just(0.5)),
+    "exact": st.sampled_from([0, 1, -2, 0.5, 1.25]),
+    "real": st.sampled_from([0, 1, 0.5, -1.5]),
+    "day": st.sampled_from(["2019-12-31", "2020-01-01"]),
+    "moment": st.sampled_from(["2020-01-01 00:00:00", "2035-01-01 00:00:00"]),
+}
+
+
+@st.composite
+def simple_condition(draw: st.DrawFn) -> dict[str, Any]:
+    name = draw(st.sampled_from(list(COMPARED)))
+    column = {"name": name}
+    kind = draw(st.sampled_from(["nullity", "compared", "compared", "member"]))
+    if kind == "nullity":
+        return {"type": "nullity", "column": column, "is_null": draw(st.booleans())}
+    if kind == "compared":
+        operator = draw(st.sampled_from(["==", "!=", "<", "<=", ">", ">="]))
+        return {"type": "comparison", "column": column, "operator": operator, "parameter": draw(COMPARED[name])}
+    members = draw(st.lists(COMPARED[name], min_size=1, max_size=3))
+    operator = draw(st.sampled_from(["IN", "NOT_IN"]))
+    return {"type": "comparison", "column": column, "operator": operator, "parameter": members}
+
+
+def joined(kind: str, parts: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[str, Any]]:
+    return st.builds(
+        lambda conditions: {"type": kind, "conditions": conditions}, st.lists(parts, min_size=1, max_size=3)
+    )
+
+
+CONDITIONS = st.one_of(
+    simple_condition(),
+    joined("and", simple_condition()),
+    joined("or", st.one_of(simple_condition(), joined("and", simple_condition()))),
+)
+
+
+def conditional(kwargs: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[str, Any]]:
+    return st.builds(lambda one, condition: {**one, "row_condition": condition}, kwargs, CONDITIONS)
+
+
 ANY_COLUMN = st.sampled_from(list(TYPES)).map(lambda name: {"column": name})
 CASES: list[tuple[str, st.SearchStrategy[dict[str, Any]]]] = [
     ("expect_column_values_to_not_be_null", ANY_COLUMN),
@@ -279,6 +324,10 @@ CASES: list[tuple[str, st.SearchStrategy[dict[str, Any]]]] = [
     ("expect_multicolumn_sum_to_equal", sums()),
     ("expect_multicolumn_values_to_be_equal", RECORDS),
     ("expect_select_column_values_to_be_unique_within_record", RECORDS),
+    ("expect_column_values_to_not_be_null", conditional(ANY_COLUMN)),
+    ("expect_column_values_to_be_in_set", conditional(in_set("whole"))),
+    ("expect_column_pair_values_to_be_equal", conditional(pair())),
+    ("expect_select_column_values_to_be_unique_within_record", conditional(RECORDS)),
 ]
 
 

@@ -31,6 +31,24 @@ def between(**kwargs: Any) -> dict[str, Any]:
     return {"type": "expect_column_values_to_be_between", "kwargs": {"column": "amount", "min_value": 0, **kwargs}}
 
 
+CONDITION = "expectations[0].kwargs.row_condition"
+NULLITY = {"type": "nullity", "column": {"name": "city"}, "is_null": False}
+
+
+def compared(operator: str, parameter: Any) -> dict[str, Any]:
+    return {"type": "comparison", "column": {"name": "city"}, "operator": operator, "parameter": parameter}
+
+
+def test_condition_is_part_of_the_predicate_and_its_columns_of_the_rule(orders) -> None:
+    (rule,) = Suite.parse(suite(between(row_condition=compared("==", "Medan"), mostly=0.5)), "f", orders).rules
+    assert rule.columns == ("amount", "city")
+    assert rule.id == "amount.between"
+    assert compile_rule(rule, orders) == (
+        "coalesce(`city` = 'Medan', FALSE) AND coalesce(NOT ((`amount` >= 0BD)), FALSE)"
+    )
+    assert rule.limit is None
+
+
 def keys(orders, document: Any) -> list[str]:
     return [problem.key for problem in rules_problems(document, "f", orders)]
 
@@ -144,6 +162,18 @@ def test_great_expectations_gets_the_suite_without_our_examples(orders) -> None:
         (suite(between(strict_min="yes", max=3)), ["expectations[0].kwargs.strict_min", "expectations[0].kwargs.max"]),
         (suite(between(mostly=1.5)), ["expectations[0].kwargs.mostly"]),
         (suite(between(row_condition="x > 1")), ["expectations[0].kwargs.row_condition"]),
+        (suite(between(row_condition={"type": "not"})), ["expectations[0].kwargs.row_condition"]),
+        (suite(between(row_condition=NULLITY | {"column": {"name": "ctiy"}})), [f"{CONDITION}.column.name"]),
+        (suite(between(row_condition=NULLITY | {"is_null": 1, "x": 2})), [f"{CONDITION}.x", f"{CONDITION}.is_null"]),
+        (suite(between(row_condition=compared("=", "x"))), [f"{CONDITION}.operator"]),
+        (suite(between(row_condition=compared("==", 5))), [f"{CONDITION}.parameter"]),
+        (suite(between(row_condition=compared("==", None))), [f"{CONDITION}.parameter"]),
+        (suite(between(row_condition=compared("IN", ["x", 5]))), [f"{CONDITION}.parameter[1]"]),
+        (
+            suite(between(row_condition={"type": "and", "conditions": [{"type": "or", "conditions": [NULLITY]}]})),
+            [f"{CONDITION}.conditions[0]"],
+        ),
+        (suite(between(row_condition={"type": "or", "conditions": [NULLITY] * 101})), [CONDITION]),
         (suite(between(min_value={"$PARAMETER": "low"})), ["expectations[0].kwargs.min_value"] * 2),
         (suite(between(column="city")), ["expectations[0].kwargs.column", "expectations[0].kwargs.min_value"]),
         (suite(between(column="order_ts", min_value="yesterday")), ["expectations[0].kwargs.min_value"]),
