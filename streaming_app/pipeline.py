@@ -133,7 +133,8 @@ def route(judged: DataFrame, dataset: Dataset) -> DataFrame:
     """What the sink takes: raw text only where a row was rejected, since it is most of the bytes."""
     dead = F.col(Judged.STAGE).isNotNull()
     is_text = F.is_valid_utf8(F.col(Decoded.RAW).cast("string"))
-    text = F.when(is_text, F.col(Decoded.RAW).cast("string")).otherwise(F.base64(F.col(Decoded.RAW)))
+    lines = F.base64(F.col(Decoded.RAW))  # of 76 characters, as in an e-mail
+    text = F.when(is_text, F.col(Decoded.RAW).cast("string")).otherwise(F.translate(lines, "\r\n", ""))
     encoding = F.when(is_text, F.lit(UTF_8)).otherwise(F.lit(BASE64))
     notes = [name.value for name in _NOTES.values() if name in judged.columns]
     return judged.select(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
@@ -122,6 +123,12 @@ def test_judging_stays_one_compiled_stage(spark, orders):
 def test_unreadable_bytes_are_kept_as_base64(spark, orders):
     (row,) = judged(spark, orders, [b"\xff\xfe{"])
     assert (row["stage"], row["reasons"], row["raw"], row["raw_encoding"]) == ("decode", ["not_utf8"], "//57", "base64")
+
+
+def test_long_unreadable_bytes_are_one_line_of_base64(spark, orders):
+    data = bytes([255]) * 200
+    (row,) = judged(spark, orders, [data])
+    assert row["raw"] == b64encode(data).decode()
 
 
 def test_clean_row_must_have_a_partition_date_even_when_no_rule_asks_for_one(spark, orders):
