@@ -35,6 +35,12 @@ test: $(STAMP) ## all tests, the slow ones in their short form
 test-long: $(STAMP) ## crash tests and property tests in their long form (about an hour)
 	$(BIN)/python -m pytest --long -m "fault or slow" $(ARGS)
 
+.PHONY: test-kinesis-local
+test-kinesis-local: $(STAMP) ## the Kinesis source against npm's kinesis-local, enhanced fan-out too (needs Node 18 or newer)
+	npm install --silent --no-audit --no-fund --prefix build/kinesis-local kinesis-local@0.6.2
+	KINESIS_LOCAL=build/kinesis-local/node_modules/kinesis-local/main.js \
+		$(BIN)/python -m pytest tests/integration/test_kinesis_local.py $(ARGS)
+
 .PHONY: lint
 lint: $(STAMP) ## ruff, formatting included
 	$(BIN)/ruff check .

@@ -5,13 +5,15 @@ from __future__ import annotations
 import itertools
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from hypothesis import strategies as st
 
 from streaming_app.sources.kinesis.clock import SystemClock
+from streaming_app.sources.kinesis.context import Context
+from streaming_app.sources.kinesis.subscription import Subscriptions
 from tests.kinesis_reading import STREAM, Query, context, task
 
 MOST_SHARDS = 24
@@ -85,7 +87,7 @@ class History:
 
     def faults(self, tenths: int) -> None:
         rate = tenths % 4 / 10
-        self.kinesis.set(throttle=rate, expire=rate / 2, internal=rate / 2, empty=rate)
+        self.kinesis.set(throttle=rate, expire=rate / 2, internal=rate / 2, empty=rate, cut=rate)
 
     def fail_next(self, which: int) -> None:
         codes = ["ProvisionedThroughputExceededException", "ExpiredIteratorException", "InternalFailureException"]
@@ -119,7 +121,7 @@ class History:
             assert sorted(self.reader.rows[begin:]) == sorted(first)
 
     def finish(self) -> None:
-        self.kinesis.set(throttle=0.0, expire=0.0, internal=0.0, empty=0.0)
+        self.kinesis.set(throttle=0.0, expire=0.0, internal=0.0, empty=0.0, cut=0.0)
         self.kinesis.script.clear()
         self.reader.crash().run()
         self.reader.epochs.stop()
@@ -166,18 +168,39 @@ def histories(steps: Sequence[Callable[[History, int], None]], most: int = 30) -
 BATCHES = st.sampled_from([1, 3, 10, 30])  # records a shard gives to a micro-batch
 
 
-def live(kinesis: Service, steps: list[Any], shards: int, batch: int) -> None:
-    kinesis.reset()
-    kinesis.create(STREAM, shards=shards)
+def live(kinesis: Service, steps: list[Any], shards: int, batch: int, **options: Any) -> None:
+    """Every task in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
+        _live(kinesis, steps, shards, lambda: _process(kinesis, folder, batch, **options))
 
-        def make() -> Any:
-            return context(
-                kinesis.url, Path(folder), FastClock(), max_records_per_shard=batch, max_tasks=3, throttle_timeout=1e6
-            )
 
-        history = History(kinesis, Query(make))
-        history.reader.start()
-        for step, number in steps:
-            step(history, number)
-        history.finish()
+def live_by_subscription(kinesis: Service, steps: list[Any], shards: int, batch: int) -> None:
+    """With enhanced fan-out: tasks land in one of three worker processes, which keep their subscriptions."""
+    efo = {"consumer_type": "efo", "consumer_name": "histories"}
+    with tempfile.TemporaryDirectory() as folder:
+        workers = [
+            replace(_process(kinesis, folder, batch, **efo), subscriptions=Subscriptions(again_after=0.05))
+            for _ in range(3)
+        ]
+        turns = itertools.cycle(workers)
+        try:
+            _live(kinesis, steps, shards, lambda: next(turns))
+        finally:
+            for worker in workers:
+                worker.subscriptions.close()
+
+
+def _process(kinesis: Service, folder: str, batch: int, **options: Any) -> Context:
+    limits = {"max_records_per_shard": batch, "max_tasks": 3, "throttle_timeout": 1e6}
+    return context(kinesis.url, Path(folder), FastClock(), **limits, **options)
+
+
+def _live(kinesis: Service, steps: list[Any], shards: int, make: Callable[[], Context]) -> None:
+    kinesis.reset()
+    kinesis.set(subscribe_again_after=0.05, event_records=4, heartbeat=0.02)
+    kinesis.create(STREAM, shards=shards)
+    history = History(kinesis, Query(make))
+    history.reader.start()
+    for step, number in steps:
+        step(history, number)
+    history.finish()

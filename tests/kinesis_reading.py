@@ -17,6 +17,7 @@ from streaming_app.sources.kinesis.lineage import Offset
 from streaming_app.sources.kinesis.options import KinesisOptions
 from streaming_app.sources.kinesis.shard import Iterators
 from streaming_app.sources.kinesis.source import read_partition
+from streaming_app.sources.kinesis.subscription import Subscriptions
 from streaming_app.storage import StorageOptions
 from streaming_app.storage.local import LocalStorage
 from tests.moto_server import CREDENTIALS
@@ -53,6 +54,7 @@ def context(url: str, folder: Path, clock: Clock | None = None, **changes: Any) 
         clock or SystemClock(),
         Limiters(),
         Iterators(),
+        Subscriptions(),
     )
 
 

@@ -30,6 +30,8 @@ from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.strict_fan_out import Consumer, Subscribers, pushed
+
 LAST_HASH = 2**128 - 1
 MIB = 1 << 20
 
@@ -52,6 +54,12 @@ class Rules:
     page_bytes: int = 10 * MIB
     clock_skew: float = 0.0
     retention_hours: int = 24
+    subscribe_again_after: float = 5.0
+    subscription_life: float = 300.0
+    cut: float = 0.0  # share of pushed events after which the subscription ends, for this reason or that
+    event_records: int = 1000
+    heartbeat: float = 0.2  # seconds between two events of an idle shard
+    register_duration: float = 0.0
     seed: int = 7
 
 
@@ -97,6 +105,7 @@ class StrictKinesis:
         self._expired: set[tuple[str, str]] = set()
         self._numbers = 0
         self._random = random.Random(rules.seed)
+        self.subscribers = Subscribers()
         self._lock = threading.RLock()
 
     # What tests do.
@@ -124,6 +133,8 @@ class StrictKinesis:
             self._streams.clear()
             self._expired.clear()
             self.parents.clear()
+            self.subscribers.stopping.set()
+            self.subscribers = Subscribers()
 
     def put(self, stream: str, events: Sequence[bytes], key: Callable[[bytes], str] | None = None) -> list[str]:
         """Append; returns each record's shardId:sequenceNumber."""
@@ -181,6 +192,71 @@ class StrictKinesis:
             if handler is None:
                 raise ApiError("UnknownOperationException", operation)
             return handler(body) or {}
+
+    # Enhanced fan-out.
+
+    def _op_RegisterStreamConsumer(self, body: dict[str, Any]) -> dict[str, Any]:
+        name, arn = body["ConsumerName"], f"{body['StreamARN']}/consumer/{body['ConsumerName']}:1"
+        if name in self._consumers():
+            raise ApiError("ResourceInUseException", f"Consumer {name} exists")
+        self.subscribers.consumers[name] = Consumer(arn, self.clock() + self.rules.register_duration)
+        return {"Consumer": {"ConsumerName": name, "ConsumerARN": arn, "ConsumerStatus": "CREATING"}}
+
+    def _op_DescribeStreamConsumer(self, body: dict[str, Any]) -> dict[str, Any]:
+        found = self._consumer(body["ConsumerName"])
+        status = "CREATING" if self.clock() < found.active_at else "ACTIVE" if found.gone_at is None else "DELETING"
+        description = {"ConsumerName": body["ConsumerName"], "ConsumerARN": found.arn, "ConsumerStatus": status}
+        return {"ConsumerDescription": {**description, "ConsumerCreationTimestamp": 0, "StreamARN": body["StreamARN"]}}
+
+    def _op_DeregisterStreamConsumer(self, body: dict[str, Any]) -> None:
+        self._consumer(body["ConsumerName"]).gone_at = self.clock() + self.rules.register_duration
+
+    def _consumer(self, name: str) -> Consumer:
+        found = self._consumers().get(name)
+        if found is None:
+            raise ApiError("ResourceNotFoundException", f"Consumer {name} not found")
+        return found
+
+    def _consumers(self) -> dict[str, Consumer]:
+        kept = {n: c for n, c in self.subscribers.consumers.items() if c.gone_at is None or self.clock() < c.gone_at}
+        self.subscribers.consumers = kept
+        return kept
+
+    def subscribe(self, body: dict[str, Any]) -> Iterator[bytes]:
+        """Messages of a new subscription, by the rules of SubscribeToShard."""
+        with self._lock:
+            self.calls["SubscribeToShard"] += 1
+            arn, stream = body["ConsumerARN"], body["ConsumerARN"].split("/")[1]
+            if arn not in [consumer.arn for consumer in self._consumers().values()]:
+                raise ApiError("ResourceNotFoundException", f"Consumer {arn} not found")
+            self._maybe_refuse_subscription()
+            shard = self._shard(stream, body["ShardId"])
+            position = body["StartingPosition"]
+            first = self._first(
+                shard,
+                {
+                    "ShardIteratorType": position["Type"],
+                    "StartingSequenceNumber": position.get("SequenceNumber"),
+                    "Timestamp": position.get("Timestamp"),
+                },
+            )
+            key = (arn, shard.id)
+            if self.clock() < self.subscribers.begun.get(key, 0.0) + self.rules.subscribe_again_after:
+                self.calls["refused subscriptions"] += 1
+                raise ApiError("ResourceInUseException", f"Another active subscription exists for {shard.id}")
+            self.calls["subscriptions"] += 1
+            me = object()
+            self.subscribers.begun[key], self.subscribers.holder[key] = self.clock(), me
+            return pushed(self.subscribers, key, me, _Pushing(self, stream, shard.id, first).next_event)
+
+    def _maybe_refuse_subscription(self) -> None:
+        for name, rate in (
+            ("LimitExceededException", self.rules.throttle),
+            ("InternalFailureException", self.rules.internal),
+        ):
+            if self._random.random() < rate:
+                self.calls[name] += 1
+                raise ApiError(name, "injected", 500 if name == "InternalFailureException" else 400)
 
     def _op_CreateStream(self, body: dict[str, Any]) -> None:
         self.create(body["StreamName"], body.get("ShardCount", 1))
@@ -372,6 +448,51 @@ class StrictKinesis:
         return f"{shard.id}:{number(self._numbers)}"
 
 
+@dataclass
+class _Pushing:
+    """Where one subscription stands."""
+
+    kinesis: StrictKinesis
+    stream: str
+    shard: str
+    first: int
+    heard: float = 0.0
+    begun: float = 0.0
+
+    def next_event(self) -> tuple[dict[str, Any] | None, str]:
+        kinesis = self.kinesis
+        with kinesis._lock:
+            now = kinesis.clock()
+            self.begun = self.begun or now
+            shard = kinesis._streams.get(self.stream, {}).get(self.shard)
+            if shard is None:
+                return None, "ResourceNotFoundException"
+            if now > self.begun + kinesis.rules.subscription_life:
+                return None, "end of life"
+            waiting = [record for record in shard.records if record.sequence >= self.first]
+            taken = waiting[: kinesis.rules.event_records]
+            ended = shard.closed and len(taken) == len(waiting)
+            if not taken and not ended and now < self.heard + kinesis.rules.heartbeat:
+                return None, ""
+            self.heard = now
+            return self._event(shard, taken, waiting[len(taken) :], ended=ended)
+
+    def _event(
+        self, shard: Shard, taken: Sequence[Stored], left: Sequence[Stored], *, ended: bool
+    ) -> tuple[dict[str, Any], str]:
+        kinesis = self.kinesis
+        body: dict[str, Any] = {
+            "Records": [kinesis._record(record) for record in taken],
+            "MillisBehindLatest": kinesis._behind(left),
+        }
+        if ended:
+            return {**body, "ChildShards": [kinesis._child(self.stream, child) for child in shard.children]}, "end"
+        self.first = taken[-1].sequence + 1 if taken else max(self.first, kinesis._numbers + 1 if not left else 0)
+        cut = kinesis._random.random() < kinesis.rules.cut
+        how = kinesis._random.choice(["end", "InternalFailureException", "ResourceInUseException"]) if cut else ""
+        return {**body, "ContinuationSequenceNumber": number(self.first - 1)}, how
+
+
 def number(sequence: int) -> str:
     """As the service writes them: 56 digits that begin with 49."""
     return f"49{sequence:054d}"
@@ -386,10 +507,22 @@ class _Handler(BaseHTTPRequestHandler):
         operation = self.headers["X-Amz-Target"].partition(".")[2]
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         try:
+            if operation == "SubscribeToShard":
+                self._push(self.kinesis.subscribe(body))
+                return
             status, answer = 200, self.kinesis.answer(operation, body)
         except ApiError as error:
             status, answer = error.status, {"__type": error.code, "message": str(error)}
         self._send(status, json.dumps(answer).encode())
+
+    def _push(self, messages: Iterator[bytes]) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "application/vnd.amazon.eventstream")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for message in messages:
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(message), message))
+        self.wfile.write(b"0\r\n\r\n")
 
     def _send(self, status: int, content: bytes) -> None:
         self.send_response(status)
@@ -424,4 +557,5 @@ def strict_kinesis(clock: Callable[[], float] = time.time, **rules: Any) -> Iter
         try:
             yield kinesis
         finally:
+            kinesis.subscribers.stopping.set()
             server.shutdown()

@@ -58,6 +58,15 @@ def _stream_without_name(config: Config) -> Findings:
         )
 
 
+def _consumer_without_name(config: Config) -> Findings:
+    kinesis = config.sources.kinesis
+    if kinesis.enabled and kinesis.consumer_type == "efo" and not kinesis.consumer_name:
+        yield Contradiction(
+            ("sources.kinesis.consumer_name", "sources.kinesis.consumer_type"),
+            "name the consumer that enhanced fan-out registers; each service needs one of its own",
+        )
+
+
 def _tasks_never_retried(config: Config) -> Findings:
     match = re.fullmatch(r"local(?:\[([^,\]]*)(?:,\s*(\d+))?\])?", config.spark.master)
     if match and int(match[2] or 1) < 2:  # noqa: PLR2004 - a second attempt
@@ -214,6 +223,7 @@ def _spark_settings(config: Config) -> Findings:
 CHECKS: Final[tuple[Callable[[Config], Findings], ...]] = (
     _no_source,
     _stream_without_name,
+    _consumer_without_name,
     _tasks_never_retried,
     _folders_overlap,
     _checkpoints_elsewhere,

@@ -140,6 +140,12 @@ def _stream_name(value: str) -> str:
     return value
 
 
+def _consumer(value: str) -> str:
+    if not _STREAM.fullmatch(value):
+        raise ValueError("a consumer's name is letters, digits, _ . and -, 128 at most")
+    return value
+
+
 def _delimiter(value: str) -> str:
     if value in '"\r\n\0':
         raise ValueError("a delimiter cannot be a quote or the end of a line")
@@ -250,6 +256,17 @@ class KinesisConfig(Model):
     fail_on_data_loss: bool = Field(
         True,
         description="Stop when Kinesis expired records before they were read; false goes on with the oldest and warns.",
+    )
+    consumer_type: Literal["polling", "efo"] = Field(
+        "polling",
+        description="polling: GetRecords, whose limits all readers of the stream share. efo: enhanced fan-out, 2 MiB/s a shard "
+        "for this service alone, which AWS charges for.",
+    )
+    consumer_name: Annotated[str, AfterValidator(_consumer)] = Field(
+        "", description="efo: the registered consumer, made if there is none of this name. One for each service."
+    )
+    deregister_consumer: bool = Field(
+        False, description="efo: remove the consumer when the query stops; its charges end with it."
     )
     deaggregate: bool = Field(
         True,

@@ -46,7 +46,8 @@ def test_all_problems_are_reported_together():
         ("starting_position", "YESTERDAY"),
         ("stream_name", " "),
         ("dataset", "{}"),
-        ("kinesis.consumerType", "SubscribeToShard"),
+        ("kinesis.consumerType", "Firehose"),
+        ("consumer_type", "pushed"),
     ],
 )
 def test_a_wrong_value_names_its_option(name, value):
@@ -90,6 +91,12 @@ def test_the_emr_connectors_names_mean_the_same():
     lowered = {name.lower(): value for name, value in emr.items()}
     assert parse_options(lowered, decoded=False) == parse_options(ours, decoded=False)
     assert parse_options(emr, decoded=False) == parse_options(ours, decoded=False)
+
+
+def test_enhanced_fan_out_needs_the_name_of_a_consumer():
+    assert "consumer_name" in problems({**LEAST, "kinesis.consumerType": "SubscribeToShard"})
+    parsed = parse_options({**LEAST, "kinesis.consumerType": "SubscribeToShard", "consumer_name": "c"}, decoded=False)
+    assert (parsed.consumer_type, parsed.consumer_name) == ("efo", "c")
 
 
 def test_an_option_given_by_two_names_is_refused():

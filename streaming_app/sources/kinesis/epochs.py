@@ -17,10 +17,12 @@ from pyspark.sql.datasource import InputPartition
 from streaming_app.errors import SourceError
 from streaming_app.journal.read_log import UnitRead
 from streaming_app.sources.kinesis.bounded import NOTHING, Bound, BoundedRun, bounds_of
+from streaming_app.sources.kinesis.consumer import ensure_consumer, remove_consumer
 from streaming_app.sources.kinesis.context import Context
 from streaming_app.sources.kinesis.hash_ranges import HashRanges
 from streaming_app.sources.kinesis.lineage import Offset, Parents, needs_listing, plan
 from streaming_app.sources.kinesis.messages import HashRange
+from streaming_app.sources.kinesis.options import EFO
 from streaming_app.sources.kinesis.probe import Findings, Hint, Prober
 from streaming_app.sources.kinesis.reading import end_of
 from streaming_app.sources.kinesis.retention import Retention
@@ -34,7 +36,8 @@ _RELIST_AFTER: Final = 10.0  # seconds; children of a closed shard can take a mo
 class ShardTask:
     """One shard of a partition; `iterator` and `last_call` (seconds since 1970) only save calls.
 
-    `hash_range`: which records of an aggregate belong to the shard; None where that is not known.
+    `hash_range`: which records of an aggregate belong to the shard; None where that is not known. `news`: the driver has
+    seen records after the position.
     """
 
     shard: str
@@ -43,15 +46,20 @@ class ShardTask:
     last_call: float = 0.0
     hash_range: HashRange | None = None
     bound: Bound | None = None
+    news: bool = False
 
 
 @dataclass(frozen=True)
 class EpochPartition(InputPartition):
-    """The shards that one Spark task reads in an epoch, of `all_shards` that the epoch has."""
+    """The shards that one Spark task reads in an epoch, of `all_shards` that the epoch has.
+
+    As `consumer` (ARN) by subscription, where there is one.
+    """
 
     epoch: int
     shards: tuple[ShardTask, ...]
     all_shards: int = 1
+    consumer: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,6 +86,7 @@ class Epochs:
         self._bounds: Mapping[str, Bound] | None = None
         self._retention = Retention(context)
         self._fresh_start = True
+        self._consumer = ""  # its ARN, once it is registered
 
     def initial(self) -> Offset:
         """Where this checkpoint begins: decided once, durably."""
@@ -110,15 +119,24 @@ class Epochs:
             self._hash_ranges.need(end.shards)
         tasks = [self._task(shard, position, hints.get(shard)) for shard, position in sorted(end.shards.items())]
         count = min(len(tasks), self._context.options.max_tasks, self._context.options.parallelism or len(tasks))
-        return [EpochPartition(end.epoch, tuple(tasks[number::count]), len(tasks)) for number in range(count)]
+        consumer = self._registered_consumer()
+        return [EpochPartition(end.epoch, tuple(tasks[number::count]), len(tasks), consumer) for number in range(count)]
 
     def commit(self, end: Offset) -> None:
         """Spark committed everything up to this epoch: fold its reads away."""
         self._context.read_log.seal(end.epoch)
 
     def stop(self) -> None:
-        """Free threads."""
+        """Free threads; remove the consumer that was registered, where that is wanted."""
         self._prober.stop()
+        if self._consumer and self._context.options.deregister_consumer:
+            remove_consumer(self._context)
+            self._consumer = ""
+
+    def _registered_consumer(self) -> str:
+        if self._context.options.consumer_type == EFO and not self._consumer:
+            self._consumer = ensure_consumer(self._context)
+        return self._consumer
 
     def _draining(self) -> bool:
         path = self._context.options.drain_path
@@ -198,8 +216,9 @@ class Epochs:
         hint = self._prober.hint(shard, position)
         if hint is None and read is not None:
             hint = Hint(read.detail.get("iterator"), read.detail["read_at_ms"] / 1000)
-        iterator, last_call = hint or (None, 0.0)
-        return ShardTask(shard, position, iterator, last_call, self._hash_ranges.of(shard), self._bound(shard))
+        iterator, last_call, news = hint or Hint(None, 0.0)
+        hash_range = self._hash_ranges.of(shard)
+        return ShardTask(shard, position, iterator, last_call, hash_range, self._bound(shard), news)
 
     def _bound(self, shard: str) -> Bound | None:
         if not self._context.options.until:

@@ -79,6 +79,23 @@ class RecordsAnswer(
     children: list[ChildShard] | None = None
 
 
+class PushedEvent(
+    msgspec.Struct,
+    rename={
+        "records": "Records",
+        "continuation": "ContinuationSequenceNumber",
+        "millis_behind": "MillisBehindLatest",
+        "children": "ChildShards",
+    },
+):
+    """One event of SubscribeToShard; no `continuation` means that the shard is closed and this is its end."""
+
+    records: list[Record] = []
+    continuation: str | None = None
+    millis_behind: int | None = None
+    children: list[ChildShard] | None = None
+
+
 class StreamSummary(msgspec.Struct, frozen=True):
     """What DescribeStreamSummary says of a stream; `created` is in seconds since 1970."""
 
@@ -111,3 +128,4 @@ class ShardListed(
 
 
 RECORDS: Final = msgspec.json.Decoder(RecordsAnswer)
+PUSHED: Final = msgspec.json.Decoder(PushedEvent)

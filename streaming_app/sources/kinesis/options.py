@@ -18,6 +18,8 @@ from streaming_app.storage import StorageOptions
 _PLACE: Final = "Kinesis source option"
 _STORAGE: Final = "storage."
 _MOST_RECORDS: Final = 10_000  # of one GetRecords call
+POLLING: Final = "polling"
+EFO: Final = "efo"
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,9 @@ class KinesisOptions:
     throttle_timeout: float = 300.0
     dataset: str = ""
     deaggregate: bool = True
+    consumer_type: str = "polling"
+    consumer_name: str = ""
+    deregister_consumer: bool = False
 
     def shared_by(self, shards: int) -> KinesisOptions:
         """The same where each of so many shards has its share of the micro-batch's limits."""
@@ -118,9 +123,11 @@ def _dataset(value: str) -> str:
     return Dataset.from_option(value).to_option()
 
 
-def _polling(value: str) -> None:
-    if value.lower() not in {"getrecords", "polling"}:
-        raise ValueError(f"{value!r} is not to be had; this version reads with GetRecords")
+def _consumer_type(value: str) -> str:
+    kinds = {"polling": POLLING, "getrecords": POLLING, "efo": EFO, "subscribetoshard": EFO}
+    if value.lower() not in kinds:
+        raise ValueError(f"{value!r} is neither {POLLING} (GetRecords) nor {EFO} (SubscribeToShard)")
+    return kinds[value.lower()]
 
 
 def _ignored(value: str) -> None:
@@ -151,6 +158,9 @@ _PARSERS: Final[dict[str, Callable[[str], Any]]] = {
     "throttle_timeout": _seconds,
     "dataset": _dataset,
     "deaggregate": _flag,
+    "consumer_type": _consumer_type,
+    "consumer_name": _text,
+    "deregister_consumer": _flag,
 }
 # EMR's names (lower case) -> ours and how the value is written there; None: accepted, there is nothing to set here.
 _ALIASES: Final[dict[str, tuple[str | None, Callable[[str], Any]]]] = {
@@ -163,7 +173,8 @@ _ALIASES: Final[dict[str, tuple[str | None, Callable[[str], Any]]]] = {
     "kinesis.maxfetchtimepershardsec": ("max_fetch_time", _seconds),
     "kinesis.getrecords.numberofrecordsperfetch": ("records_per_fetch", _whole(1, _MOST_RECORDS)),
     "kinesis.getrecords.fetchintervalms": ("fetch_interval", _milliseconds),
-    "kinesis.consumertype": (None, _polling),
+    "kinesis.consumertype": ("consumer_type", _consumer_type),
+    "kinesis.consumername": ("consumer_name", _text),
     "kinesis.describeshardinterval": (None, _ignored),  # children come with a shard's last answer, nothing is polled
 }
 _REQUIRED: Final = {
@@ -183,6 +194,8 @@ def parse_options(options: Mapping[str, str], *, decoded: bool) -> KinesisOption
             _take(key, name, text, values, problems)
     required = _REQUIRED | ({"dataset": "give Dataset.to_option()"} if decoded else {})
     problems += [Problem(_PLACE, name, why) for name, why in required.items() if name not in values]
+    if values.get("consumer_type") == EFO and "consumer_name" not in values:
+        problems.append(Problem(_PLACE, "consumer_name", "name the consumer; each query needs one of its own"))
     if "dataset" in values and not decoded:
         problems.append(Problem(_PLACE, "dataset", "is for the format kinesis-py-decoded"))
     if problems:

@@ -65,3 +65,14 @@ def iterator_arguments(position: str) -> dict[str, Any]:
     if position.startswith(_AT):
         return {"ShardIteratorType": "AT_SEQUENCE_NUMBER", "StartingSequenceNumber": position.removeprefix(_AT)}
     raise SourceError(f"{position!r} is no position in a shard; was this checkpoint written by a newer version?")
+
+
+def starting_position(position: str) -> dict[str, Any]:
+    """StartingPosition of SubscribeToShard. Raises as `iterator_arguments`."""
+    names = {"ShardIteratorType": "Type", "StartingSequenceNumber": "SequenceNumber", "Timestamp": "Timestamp"}
+    return {names[name]: value for name, value in iterator_arguments(position).items()}
+
+
+def sequence_after(position: str) -> int | None:
+    """The sequence number that the position follows; None for a position of another kind."""
+    return int(position.removeprefix(_AFTER)) if position.startswith(_AFTER) else None

@@ -11,8 +11,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from streaming_app.sources.kinesis.client import NotFoundError
 from streaming_app.sources.kinesis.context import Context
+from streaming_app.sources.kinesis.failures import NotFoundError
 from streaming_app.sources.kinesis.shard import ITERATOR_LIFE, ShardFeed
 
 _THREADS: Final = 32
@@ -28,10 +28,14 @@ class Findings(NamedTuple):
 
 
 class Hint(NamedTuple):
-    """What saves the reading task a call: an iterator of its position, and when this process last called the shard."""
+    """What saves the reading task a call: an iterator of its position, and when this process last called the shard.
+
+    `news`: records were seen after the position.
+    """
 
     iterator: str | None
     last_call: float
+    news: bool = False
 
 
 @dataclass
@@ -72,7 +76,8 @@ class Prober:
         if watch is None or watch.position != position or (watch.look and not watch.look.done()):
             return None
         age = self._context.clock.now() - watch.feed.last_call
-        return Hint(watch.feed.iterator if age < ITERATOR_LIFE - _MARGIN else None, watch.feed.last_call)
+        news = watch.look is not None and watch.look.exception() is None and watch.look.result()
+        return Hint(watch.feed.iterator if age < ITERATOR_LIFE - _MARGIN else None, watch.feed.last_call, news)
 
     def stop(self) -> None:
         """End without waiting for calls under way."""

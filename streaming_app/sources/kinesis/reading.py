@@ -19,8 +19,10 @@ from streaming_app.errors import DataLossError, SourceError
 from streaming_app.journal.read_log import ReadLog, UnitRead
 from streaming_app.sources.kinesis.aggregates import Deaggregation, Rows
 from streaming_app.sources.kinesis.bounded import Bound
-from streaming_app.sources.kinesis.client import DECODING, NotFoundError
+from streaming_app.sources.kinesis.client import DECODING
 from streaming_app.sources.kinesis.clock import Clock
+from streaming_app.sources.kinesis.failures import NotFoundError
+from streaming_app.sources.kinesis.fan_out import FanOutFeed
 from streaming_app.sources.kinesis.lineage import ShardEnd
 from streaming_app.sources.kinesis.messages import ChildShard, HashRange, Record
 from streaming_app.sources.kinesis.options import KinesisOptions
@@ -34,6 +36,7 @@ _LOG: Final = logging.getLogger(__name__)
 class Tally:
     """What one read delivered so far, and how the shard looked at the last answer. Of an aggregate each record is a row."""
 
+    pages: int = 0
     rows: int = 0
     records: int = 0
     size: int = 0
@@ -48,6 +51,7 @@ class Tally:
 
     def add(self, page: Page) -> None:
         """Count a page in, but for its rows."""
+        self.pages += 1
         self.records += len(page.records)
         self.size += page.size
         self.at_tip, self.closed, self.millis_behind = page.at_tip, page.closed, page.millis_behind
@@ -112,7 +116,7 @@ class ShardRead:
             or tally.at_tip
             or tally.records >= self.options.max_records_per_shard
             or tally.size >= self.options.max_bytes_per_shard
-            or (self.feed.calls.made > 0 and self.clock.monotonic() >= deadline)
+            or (tally.pages > 0 and self.clock.monotonic() >= deadline)
         )
 
     def _lost(self, tally: Tally, error: NotFoundError) -> None:
@@ -162,6 +166,8 @@ class ShardRead:
             detail["lost"] = True
         if not (tally.records or tally.at_tip or tally.closed):
             detail["iterator"] = self.feed.iterator  # in the middle of a gap: only the iterator says how far it was
+        if isinstance(self.feed, FanOutFeed):
+            detail["pushed"] = self.feed.pushed
         if apart and apart.aggregates:
             detail |= self._aggregated(tally, apart)
         return UnitRead(self.shard, tally.rows, tally.size, detail)

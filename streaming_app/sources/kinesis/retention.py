@@ -16,8 +16,8 @@ from typing import Any, Final
 from streaming_app.errors import DataLossError
 from streaming_app.journal.read_log import UnitRead
 from streaming_app.sources.kinesis import positions
-from streaming_app.sources.kinesis.client import NotFoundError
 from streaming_app.sources.kinesis.context import Context
+from streaming_app.sources.kinesis.failures import NotFoundError
 from streaming_app.sources.kinesis.lineage import Offset, start_at_roots
 from streaming_app.sources.kinesis.messages import StreamSummary
 from streaming_app.sources.kinesis.positions import TRIM_HORIZON, after, at

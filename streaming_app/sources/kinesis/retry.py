@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from streaming_app.errors import SourceError
-from streaming_app.sources.kinesis.client import TemporaryError
 from streaming_app.sources.kinesis.clock import Clock
+from streaming_app.sources.kinesis.failures import TemporaryError
 
 T = TypeVar("T")
 FIRST_DELAY: Final = 0.2  # the least time between two calls that a shard allows

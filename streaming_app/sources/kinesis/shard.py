@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from streaming_app.errors import SourceError
-from streaming_app.sources.kinesis.client import Endpoint, IteratorExpiredError, KinesisApi
+from streaming_app.sources.kinesis.client import Endpoint, KinesisApi
 from streaming_app.sources.kinesis.clock import Clock
+from streaming_app.sources.kinesis.failures import IteratorExpiredError
 from streaming_app.sources.kinesis.limiter import ShardLimiter
 from streaming_app.sources.kinesis.messages import ChildShard, Record
 from streaming_app.sources.kinesis.positions import after

@@ -107,14 +107,14 @@ def read_partition(context: Context, partition: EpochPartition) -> Generator[pa.
     """The rows of one partition; when this ends, what was read stands in the read log."""
     layout = layout_of(context.options.dataset)
     sharing = replace(context, options=context.options.shared_by(partition.all_shards))
-    return interleave([_batches(sharing, layout, partition.epoch, task) for task in partition.shards])
+    return interleave([_batches(sharing, layout, partition, task) for task in partition.shards])
 
 
-def _batches(context: Context, layout: Layout, epoch: int, task: ShardTask) -> Iterator[pa.RecordBatch]:
-    feed = context.feed(task.shard, task.position)
+def _batches(context: Context, layout: Layout, partition: EpochPartition, task: ShardTask) -> Iterator[pa.RecordBatch]:
+    feed = context.feed(task.shard, task.position, partition.consumer, news=task.news)
     feed.resume(task.iterator, task.last_call)
     read = ShardRead(
-        epoch,
+        partition.epoch,
         task.shard,
         task.position,
         feed,

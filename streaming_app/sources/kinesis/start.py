@@ -11,9 +11,9 @@ from typing import Final
 from streaming_app.config.positions import StartPositions
 from streaming_app.errors import DataLossError, SourceError
 from streaming_app.sources.kinesis import positions
-from streaming_app.sources.kinesis.client import NotFoundError
 from streaming_app.sources.kinesis.context import Context
 from streaming_app.sources.kinesis.explicit import explicit_offset
+from streaming_app.sources.kinesis.failures import NotFoundError
 from streaming_app.sources.kinesis.lineage import Offset, Parents, leaves, start_at_roots
 from streaming_app.sources.kinesis.messages import ShardListed, StreamSummary
 from streaming_app.sources.kinesis.retry import Calls
