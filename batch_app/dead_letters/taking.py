@@ -50,11 +50,23 @@ def discard(letters: DeadLetters, book: Book, selection: Selection, reason: str,
     """Mark what is selected as not worth a replay, with the reason for the record; once at most, as a replay."""
     outcome = Outcome(dry_run=False)
     outcome.finished = [action.number for action in book.finish()]
+    waiting: list[pa.Table] = []
     for _, table in letters.scan(selection, (ID, Judged.REASONS.value)):
         outcome.selected += table.num_rows
-        for begin in range(0, table.num_rows, chunk):
-            _discard_some(book, each_once(table.slice(begin, chunk)), reason, outcome)
+        waiting.append(table)
+        if sum(part.num_rows for part in waiting) >= chunk:
+            _discard_all(book, waiting, reason, outcome, chunk)
+            waiting = []
+    _discard_all(book, waiting, reason, outcome, chunk)
     return outcome
+
+
+def _discard_all(book: Book, parts: list[pa.Table], reason: str, outcome: Outcome, chunk: int) -> None:
+    if not parts:
+        return
+    rows = pa.concat_tables(parts).combine_chunks()
+    for begin in range(0, rows.num_rows, chunk):
+        _discard_some(book, each_once(rows.slice(begin, chunk)), reason, outcome)
 
 
 def _discard_some(book: Book, rows: pa.Table, reason: str, outcome: Outcome) -> None:

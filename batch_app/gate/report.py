@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
 
 from streaming_app.quality import Severity
+from streaming_app.schema import Dataset, Pii
+
+_MASK: Final = "***"
 
 
 @dataclass(frozen=True)
@@ -73,3 +76,22 @@ class GateReport:
     def to_json(self) -> dict[str, Any]:
         """A JSON object; the keys are the attributes, `success` first."""
         return {"success": self.success, **vars(self), "results": [result.to_json() for result in self.results]}
+
+
+def without_personal_data(report: GateReport, dataset: Dataset) -> GateReport:
+    """The report without values of columns that the dataset masks or hashes: reports are kept, sent and shown around."""
+    hidden = {column.name for column in dataset.columns if column.treatment is not Pii.KEEP}
+    return replace(report, results=tuple(_masked(result, hidden) for result in report.results)) if hidden else report
+
+
+def _masked(result: Result, hidden: set[str]) -> Result:
+    if not hidden & set(result.columns):
+        return result
+    samples = tuple(
+        Sample(
+            sample.position,
+            {name: _MASK if name in hidden and value is not None else value for name, value in sample.values.items()},
+        )
+        for sample in result.samples
+    )
+    return replace(result, samples=samples, observed=None if result.observed is None else _MASK)

@@ -18,7 +18,7 @@ from batch_app.gate import gx_engine, spark_engine
 from batch_app.gate.data_docs import page, write_page
 from batch_app.gate.inputs import Decoder, InputFile, find_files
 from batch_app.gate.reading import read_typed
-from batch_app.gate.report import GateReport
+from batch_app.gate.report import GateReport, without_personal_data
 from batch_app.gate.show import show
 from batch_app.session import session_for
 from streaming_app.alerts import Alert, Alerts, Level, open_channels
@@ -54,7 +54,8 @@ def run(options: argparse.Namespace) -> int:
     if options.engine == "spark":
         spark_engine.require_row_level(settings.suite, settings.suite_file)
     files = find_files(options.paths, settings.config.lake.s3.storage_options())
-    report = _with_docs(_checked(settings, files, options.engine), settings, options)
+    checked = without_personal_data(_checked(settings, files, options.engine), settings.dataset)
+    report = _with_docs(checked, settings, options)
     if options.format == "json":
         print(json.dumps(report.to_json(), indent=2, default=str))  # noqa: T201 - the command's output
     else:
