@@ -266,7 +266,8 @@ class KinesisConfig(Model):
         "", description="efo: the registered consumer, made if there is none of this name. One for each service."
     )
     deregister_consumer: bool = Field(
-        False, description="efo: remove the consumer when the query stops; its charges end with it."
+        False,
+        description="efo: remove the consumer at a graceful stop and after a bounded run; its charges end with it.",
     )
     deaggregate: bool = Field(
         True,

@@ -115,6 +115,23 @@ def test_the_decoded_format_gives_the_datasets_columns(spark, tmp_path, orders):
     assert {row.amount for row in job.rows() if not row.decode_error} == {"1.5"}
 
 
+def test_a_stream_is_read_by_subscription_over_a_restart_and_draining_removes_the_consumer(spark, tmp_path):
+    with strict_kinesis() as kinesis:
+        kinesis.create(STREAM, shards=2)
+        sent = kinesis.put(STREAM, events(0, 50))
+        options = {"stream_name": STREAM, "region": "us-east-1", "endpoint_url": kinesis.url}
+        efo = {"kinesis.consumerType": "SubscribeToShard", "consumer_name": "spark", "deregister_consumer": "true"}
+        drain = tmp_path / "drain"
+        job = Job(spark, tmp_path, {**options, **efo, "drain_path": str(drain)})
+        job.until(lambda: len(job.rows()) >= 50)
+        sent += kinesis.put(STREAM, events(50, 80))
+        query = job.start()
+        job.until(lambda: len(job.rows()) >= 80 and (drain.touch() or not kinesis._consumers()), query)
+        assert kinesis.calls["RegisterStreamConsumer"] == 1
+        assert kinesis.calls["subscriptions"] >= 2
+    assert job.places() == sorted(sent)
+
+
 def test_a_wrong_option_is_reported_when_the_stream_is_loaded(spark):
     spark.dataSource.register(KinesisDataSource)
     with pytest.raises(Exception, match="read_log_path"):

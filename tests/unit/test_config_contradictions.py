@@ -32,6 +32,10 @@ def csv(**settings: Any) -> dict[str, Any]:
     [
         ({"sources": {}}, "sources"),
         ({"sources": {"kinesis": {"enabled": True}}}, "sources.kinesis.stream"),
+        (
+            {"sources": {"kinesis": {"enabled": True, "stream": "s", "consumer_type": "efo"}}},
+            "sources.kinesis.consumer_name",
+        ),
         ({"spark": {"master": "local"}}, "spark.master"),
         ({"spark": {"master": "local[*]"}}, "spark.master"),
         ({"spark": {"master": "local[4,1]"}}, "spark.master"),

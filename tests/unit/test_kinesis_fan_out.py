@@ -429,19 +429,34 @@ def test_a_consumer_that_is_being_deleted_is_registered_again(kinesis, process, 
 
 
 @pytest.mark.parametrize(("wanted", "left"), [(True, []), (False, ["tests"])])
-def test_the_consumer_is_removed_at_a_stop_where_that_is_wanted(kinesis, process, wanted, left):
+def test_the_consumer_is_removed_at_a_graceful_stop_where_that_is_wanted(kinesis, process, tmp_path, wanted, left):
     kinesis.put(STREAM, events(0, 5))
-    reader = Query(lambda: process(deregister_consumer=wanted)).run()
-    reader.epochs.stop()
+    drain = tmp_path / "drain"
+    reader = Query(lambda: process(deregister_consumer=wanted, drain_path=str(drain))).run()
+    assert list(kinesis._consumers()) == ["tests"]
+    drain.touch()
+    reader.run()
     assert list(kinesis._consumers()) == left
+    drain.unlink()
+    sent = kinesis.put(STREAM, events(5, 10))
+    assert reader.run().rows[5:] == sent
+    assert list(kinesis._consumers()) == ["tests"]
 
 
-def test_a_stop_without_kinesis_is_no_error(kinesis, process, caplog):
+def test_the_consumer_is_removed_after_a_bounded_run_where_that_is_wanted(kinesis, process):
+    sent = kinesis.put(STREAM, events(0, 5))
+    assert Query(lambda: process(deregister_consumer=True, available_now=True)).run().rows == sent
+    assert list(kinesis._consumers()) == []
+
+
+def test_a_consumer_that_cannot_be_removed_is_no_error_of_the_stop(kinesis, process, tmp_path, caplog):
     kinesis.put(STREAM, events(0, 5))
-    reader = Query(lambda: process(deregister_consumer=True)).run()
-    kinesis.delete(STREAM)
-    reader.epochs.stop()
-    kinesis.create(STREAM)
+    drain = tmp_path / "drain"
+    reader = Query(lambda: process(deregister_consumer=True, drain_path=str(drain))).run()
+    drain.touch()
+    kinesis._op_DeregisterStreamConsumer = lambda _: (_ for _ in ()).throw(refusal("AccessDeniedException"))
+    reader.run()
+    assert "could not be deregistered" in caplog.text
 
 
 def one_process(process, **changes) -> Query:
