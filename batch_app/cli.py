@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from batch_app.dead_letters import commands as dead_letters
 from batch_app.gate import commands as gate
+from batch_app.query import commands as query
 from streaming_app import __version__
 from streaming_app.arguments import add_config_arguments, load_all
 from streaming_app.errors import AuditDifference, IngestError
@@ -49,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     audit.set_defaults(command=run_audit)
     dead_letters.add_parser(commands)
     gate.add_parser(commands)
+    query.add_parser(commands)
     return parser
 
 

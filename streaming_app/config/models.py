@@ -361,6 +361,19 @@ class AlertsConfig(Model):
     repeat_after: Seconds = Field(900.0, description="The same alert of the same source is sent again after so long.")
 
 
+class AthenaConfig(Model):
+    """Amazon Athena, for `query --engine athena`. Credentials come from boto3's default chain."""
+
+    database: str = Field("", description="The Glue database with the tables clean and dead_letter.")
+    workgroup: Annotated[str, Field(min_length=1)] = Field("primary", description="Workgroup that runs the queries.")
+    output: Place = Field("", description="s3://bucket/prefix for results; empty takes the workgroup's.")
+    region: str = Field("", description="Region; empty takes boto3's default.")
+    endpoint_url: Endpoint = Field("", description="Another endpoint than AWS's own.")
+    usd_per_terabyte: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        5.0, description="Price of a terabyte scanned, for the cost that is printed."
+    )
+
+
 class ServiceConfig(Model):
     """The long-running application."""
 
@@ -406,6 +419,7 @@ class Config(Model):
     sink: SinkConfig = SinkConfig()
     quality: QualityConfig = QualityConfig()
     alerts: AlertsConfig = AlertsConfig()
+    athena: AthenaConfig = AthenaConfig()
     service: ServiceConfig = ServiceConfig()
     spark: SparkConfig = SparkConfig()
     logging: LoggingConfig = LoggingConfig()

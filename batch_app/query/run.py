@@ -1,0 +1,53 @@
+"""One query: configuration -> SQL -> an engine -> rows in the form that was asked for."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+
+from batch_app.query.answer import Answer, write
+from batch_app.query.named import NamedQuery, named, read_named
+from streaming_app.arguments import load_all
+from streaming_app.config import Loaded
+from streaming_app.errors import ConfigError
+
+
+def run(options: argparse.Namespace) -> int:
+    """`query`. Raises ConfigError and SinkError."""
+    if options.format == "table" and options.output:
+        raise ConfigError("--output needs --format csv, json or parquet: a table is for the screen")
+    loaded, _ = load_all(options.config, options.overrides)
+    folder = options.queries or str(Path(options.config).parent / "queries")
+    if options.queries and not Path(folder).is_dir():
+        raise ConfigError(f"--queries {folder}: there is no such folder")
+    queries = read_named(folder)
+    answer = _listing(queries) if options.list else _asked(options, loaded, queries, folder)
+    try:
+        write(answer, options.format, options.output, options.limit)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `| head` has read enough
+        sys.stdout = None  # or Python complains at its end
+    for note in answer.notes:
+        print(note, file=sys.stderr)  # noqa: T201 - beside the output
+    return 0
+
+
+def _asked(options: argparse.Namespace, loaded: Loaded, queries: dict[str, NamedQuery], folder: str) -> Answer:
+    sql = named(queries, options.named, folder).sql if options.named else options.sql
+    if options.engine == "athena":
+        from batch_app.query.athena_engine import Athena  # noqa: PLC0415 - boto3: only where it is used
+
+        return Athena(loaded.config.athena).ask(sql)
+    from batch_app.query.duckdb_engine import ask  # noqa: PLC0415 - DuckDB is an extra package
+    from batch_app.query.tables import open_tables  # noqa: PLC0415 - see above
+
+    return ask(sql, open_tables(loaded), queries)
+
+
+def _listing(queries: dict[str, NamedQuery]) -> Answer:
+    rows = [{"name": query.name, "description": query.description} for query in queries.values()]
+    schema = pa.schema([("name", pa.string()), ("description", pa.string())])
+    return Answer(schema, iter(pa.Table.from_pylist(rows, schema=schema).to_batches()))

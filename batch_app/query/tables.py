@@ -1,0 +1,98 @@
+"""The lake's two tables as pyarrow datasets: local folders and S3, the declared schema, visible files only.
+
+The schema is the dataset's, not that of the first file, so a file from before a column was added reads as null there.
+Times are without a zone and in UTC, as Athena shows them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.fs as pafs
+
+from streaming_app.config import Loaded
+from streaming_app.errors import ConfigError, SinkError
+from streaming_app.schema import CLEAN, DEAD_DATE, DEAD_LETTER, INPUT_SOURCE, Dataset
+from streaming_app.sink.datasource import DEAD_LETTER_SCHEMA, clean_schema
+from streaming_app.storage import StorageOptions, is_s3, open_storage
+
+_HIDDEN: Final = (".", "_")
+
+
+def open_tables(loaded: Loaded) -> dict[str, Any]:
+    """`clean` and `dead_letter`, empty where nothing was written yet. Raises ConfigError and SinkError."""
+    config = loaded.config
+    files, root = _file_system(config.lake.root, config.lake.s3.storage_options())
+    days = {CLEAN: loaded.dataset.partition_column, DEAD_LETTER: DEAD_DATE}
+    made = {table: _open(files, f"{root}/{table}", schema_of(table, loaded.dataset), days[table]) for table in days}
+    if is_s3(config.lake.root) and not any(
+        table.files for table in made.values() if isinstance(table, ds.FileSystemDataset)
+    ):
+        next(open_storage(config.lake.root, config.lake.s3.storage_options()).list(CLEAN), None)  # says what is wrong
+    return made
+
+
+def schema_of(table: str, dataset: Dataset) -> pa.Schema:
+    """A table's columns without its partitions; times without their zone."""
+    schema = clean_schema(dataset) if table == CLEAN else DEAD_LETTER_SCHEMA
+    fields = [pa.field(item.name, pa.timestamp("us")) if pa.types.is_timestamp(item.type) else item for item in schema]
+    return pa.schema([field.with_metadata(None) for field in fields])
+
+
+def _open(files: Any, folder: str, schema: pa.Schema, day: str) -> Any:
+    partitions = pa.schema([(INPUT_SOURCE, pa.string()), (day, pa.date32())])
+    whole = pa.schema([*schema, *partitions])
+    try:
+        return ds.dataset(
+            folder,
+            schema=whole,
+            format="parquet",
+            filesystem=files,
+            partitioning=ds.partitioning(partitions, flavor="hive"),
+            ignore_prefixes=list(_HIDDEN),
+        )
+    except FileNotFoundError:
+        return ds.dataset(whole.empty_table())
+    except (OSError, pa.ArrowException) as error:
+        raise SinkError(f"{folder} cannot be read: {' '.join(str(error).split())[:300]}") from error
+
+
+def _file_system(root: str, options: StorageOptions) -> tuple[Any, str]:
+    if not is_s3(root):
+        return pafs.LocalFileSystem(), str(Path(root.removeprefix("file://")).absolute())
+    return _s3(options), root.partition("://")[2].rstrip("/")
+
+
+def _s3(options: StorageOptions) -> Any:
+    """The same credentials as everywhere else: boto3's, taken once; a query that outlives them fails."""
+    import boto3  # noqa: PLC0415 - 0.3 s, for S3 only
+    from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - see above
+
+    if options.requester_pays:
+        raise ConfigError("lake.s3.requester_pays: DuckDB cannot query such a bucket here; use --engine athena")
+    try:
+        session = boto3.session.Session(region_name=options.region or None)
+        credentials = session.get_credentials()
+    except BotoCoreError as error:
+        raise ConfigError(f"S3 cannot be reached: {error}") from error
+    if credentials is None:
+        raise ConfigError("there are no AWS credentials; set AWS_PROFILE, or the variables of the AWS command line")
+    frozen = credentials.get_frozen_credentials()
+    more: dict[str, Any] = {}
+    if options.endpoint_url:
+        scheme, _, host = options.endpoint_url.partition("://")
+        more = {
+            "endpoint_override": host.rstrip("/"),
+            "scheme": scheme,
+            "force_virtual_addressing": not options.path_style,
+        }
+    return pafs.S3FileSystem(
+        access_key=frozen.access_key,
+        secret_key=frozen.secret_key,
+        session_token=frozen.token,
+        region=session.region_name or "us-east-1",
+        **more,
+    )
