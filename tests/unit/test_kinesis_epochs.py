@@ -7,6 +7,7 @@ import time
 import pytest
 
 from streaming_app.errors import DataLossError, SourceError
+from streaming_app.sources.kinesis.epochs import ShardTask, spread
 from tests.kinesis_reading import STREAM, Query, context, credentials, task
 from tests.strict_kinesis import strict_kinesis
 
@@ -309,6 +310,14 @@ def test_shards_are_spread_over_at_most_max_tasks(kinesis, query):
     assert pickle.loads(pickle.dumps(partitions)) == partitions  # noqa: S301 - our own
     assert sorted(reader.read()) == sorted(sent)
     assert len(query(parallelism=2).epochs.partitions(*reader.offsets)) == 2
+
+
+def test_shards_are_grouped_by_what_they_gave_last():
+    tasks = [ShardTask(name, "TRIM_HORIZON") for name in "abcdef"]
+    load = {"a": 90, "b": 50, "c": 40, "d": 1}
+    groups = spread(tasks, load, 2)
+    assert sorted(sum(load.get(task.shard, 0) for task in group) for group in groups) == [90, 91]
+    assert sorted(len(group) for group in spread(tasks, {}, 4)) == [1, 1, 2, 2]
 
 
 def test_no_more_is_asked_than_needed_in_the_steady_state(kinesis, query):

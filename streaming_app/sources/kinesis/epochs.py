@@ -7,7 +7,7 @@ that has to be done again) before it asks for the latest one. Everything else is
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -121,7 +121,8 @@ class Epochs:
         tasks = [self._task(shard, position, hints.get(shard)) for shard, position in sorted(end.shards.items())]
         count = min(len(tasks), self._context.options.max_tasks, self._context.options.parallelism or len(tasks))
         consumer = self._registered_consumer()
-        return [EpochPartition(end.epoch, tuple(tasks[number::count]), len(tasks), consumer) for number in range(count)]
+        groups = spread(tasks, {shard: read.bytes for shard, read in hints.items()}, count)
+        return [EpochPartition(end.epoch, group, len(tasks), consumer) for group in groups]
 
     def commit(self, end: Offset) -> None:
         """Spark committed everything up to this epoch: fold its reads away."""
@@ -234,6 +235,18 @@ class Epochs:
         if self._bounds is None:
             self._bounds = bounds_of(self._context)
         return self._bounds.get(shard, NOTHING)
+
+
+def spread(tasks: Sequence[ShardTask], load: Mapping[str, int], count: int) -> list[tuple[ShardTask, ...]]:
+    """Shards in `count` groups of like load (bytes of the last read): each, the heaviest first, goes to the lightest group."""
+    groups: list[list[ShardTask]] = [[] for _ in range(count)]
+    weights = [(0, 0)] * count  # bytes, shards: those of unknown load are dealt out evenly
+    for task in sorted(tasks, key=lambda task: -load.get(task.shard, 0)):
+        lightest = weights.index(min(weights))
+        groups[lightest].append(task)
+        size, shards = weights[lightest]
+        weights[lightest] = (size + load.get(task.shard, 0), shards + 1)
+    return [tuple(group) for group in groups]
 
 
 def _left_behind(read: UnitRead) -> bool:
