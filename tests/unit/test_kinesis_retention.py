@@ -67,6 +67,61 @@ def test_records_that_expired_while_nobody_read_stop_the_source(kinesis, query, 
         reader.crash().run()
 
 
+def test_a_batch_that_was_planned_but_not_read_is_not_read_with_a_hole(kinesis, query, clock):
+    kinesis.put(STREAM, events(10))
+    reader = query().run()
+    kinesis.put(STREAM, events(5))
+    assert reader.plan()
+    kinesis.trim(STREAM, FIRST, 12)
+    clock.hours = 30
+    with pytest.raises(DataLossError, match="has expired unread"):
+        reader.crash()
+
+
+def test_children_whose_first_records_may_be_gone_stop_the_source(kinesis, query, clock):
+    kinesis.put(STREAM, events(10))
+    reader = query().run()
+    kinesis.split(STREAM, FIRST)
+    reader.run(batches=1)  # the parent's end
+    kinesis.put(STREAM, events(20))
+    for shard in kinesis.open_shards(STREAM):
+        kinesis.trim(STREAM, shard, 3)
+    clock.hours = 30
+    with pytest.raises(DataLossError, match=f"shard {FIRST}, whose children follow, was read up to"):
+        reader.crash().run()
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_shard_that_gave_nothing_since_latest_may_have_lost_what_came(kinesis, query, clock, begun):
+    reader = query(starting_position="LATEST").run()
+    kinesis.put(STREAM, events(20))
+    if begun:
+        assert reader.plan()
+    kinesis.trim(STREAM, FIRST, 5)
+    clock.hours = 30
+    with pytest.raises(DataLossError, match="has expired unread"):
+        reader.crash().run()
+
+
+def test_a_restart_that_follows_soon_on_latest_loses_nothing(kinesis, query, clock):
+    reader = query(starting_position="LATEST").run()
+    clock.hours = 23
+    sent = kinesis.put(STREAM, events(20))
+    assert reader.crash().run().rows == sent
+
+
+def test_a_batch_of_a_stream_made_anew_meanwhile_is_not_read_from_the_new_one(kinesis, query, clock):
+    kinesis.put(STREAM, events(10))
+    reader = query()
+    reader.start()
+    assert reader.plan()
+    make_anew(kinesis, clock)
+    kinesis.put(STREAM, events(5))
+    with pytest.raises(DataLossError, match="deleted and made again"):
+        reader.crash()
+    assert not reader.rows
+
+
 def test_accepted_losses_are_noted_once_and_what_is_left_is_read(kinesis, query, clock, caplog, tmp_path):
     reader = read_ten_then_go_down(kinesis, query, clock, hours=30, trimmed=12, fail_on_data_loss=False)
     for _ in range(2):
@@ -74,7 +129,7 @@ def test_accepted_losses_are_noted_once_and_what_is_left_is_read(kinesis, query,
     assert len(reader.rows) == 10 + 3
     assert caplog.text.count("has expired unread") == 1
     (lost,) = lost_ranges(context(kinesis.url, tmp_path))
-    assert lost["shard"] == FIRST
+    assert lost["what"] == f"shard {FIRST}"
     assert lost["to"] - lost["from"] == pytest.approx(6 * 3600, abs=60)
 
 

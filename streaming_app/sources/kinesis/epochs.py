@@ -116,6 +116,8 @@ class Epochs:
         self._current, self._handed_out = end, None
         if end.epoch in {0, start.epoch}:
             return []
+        if self._fresh_start:
+            self._check_before_rerun(end)
         if self._context.options.deaggregate:
             self._hash_ranges.need(end.shards)
         tasks = [self._task(shard, position, hints.get(shard)) for shard, position in sorted(end.shards.items())]
@@ -123,6 +125,14 @@ class Epochs:
         consumer = self._registered_consumer()
         groups = spread(tasks, {shard: read.bytes for shard, read in hints.items()}, count)
         return [EpochPartition(end.epoch, group, len(tasks), consumer) for group in groups]
+
+    def _check_before_rerun(self, end: Offset) -> None:
+        """An epoch that has to be done again: shards that were not read in it may have lost what came since."""
+        done = self._context.read_log.units(end.epoch)
+        before = self._context.read_log.units(end.epoch - 1)
+        self._retention.before_rerun({shard: read for shard, read in before.items() if shard not in done})
+        unread = {shard: position for shard, position in end.shards.items() if shard not in {*done, *before}}
+        self._retention.check_start(Offset(end.epoch, unread))
 
     def commit(self, end: Offset) -> None:
         """Spark committed everything up to this epoch: fold its reads away."""
@@ -189,6 +199,8 @@ class Epochs:
 
     def _go_on(self, current: Offset, now: float) -> _Next:
         reads = self._reads(current) if current.epoch else {}
+        if self._fresh_start and not current.epoch:
+            self._retention.check_start(current)
         self._retention.check(reads)
         return _Next(self._plan(current, reads), reads, now)
 

@@ -42,6 +42,11 @@ def is_timestamp(position: str) -> bool:
     return position.startswith(_AT_TIMESTAMP)
 
 
+def moment_of(position: str) -> float:
+    """Seconds since 1970 of a position that `is_timestamp`."""
+    return datetime.fromisoformat(position.removeprefix(_AT_TIMESTAMP)).timestamp()
+
+
 def is_sequence(position: str) -> bool:
     """Whether it names a record's sequence number."""
     return position.startswith((_AT, _AFTER))

@@ -15,12 +15,11 @@ from typing import Any, Final
 
 from streaming_app.errors import DataLossError
 from streaming_app.journal.read_log import UnitRead
-from streaming_app.sources.kinesis import positions
 from streaming_app.sources.kinesis.context import Context
 from streaming_app.sources.kinesis.failures import NotFoundError
 from streaming_app.sources.kinesis.lineage import Offset, start_at_roots
 from streaming_app.sources.kinesis.messages import StreamSummary
-from streaming_app.sources.kinesis.positions import TRIM_HORIZON, after, at
+from streaming_app.sources.kinesis.positions import TRIM_HORIZON, after, at, is_timestamp, moment_of
 from streaming_app.sources.kinesis.start import describe, list_shards
 
 _LOG: Final = logging.getLogger(__name__)
@@ -56,6 +55,16 @@ class Retention:
             log.note(_STREAM, _identity(summary, current.epoch + 1))
         return Offset(current.epoch + 1, start_at_roots(list_shards(self._context), TRIM_HORIZON).shards)
 
+    def before_rerun(self, reads: Mapping[str, UnitRead]) -> None:
+        """The same checks for a batch that has to be done again; `reads` are what its unread shards were read to before.
+
+        Raises DataLossError; where losses are accepted the batch is done with what there is.
+        """
+        summary, known = describe(self._context), self._context.read_log.noted(_STREAM)
+        if known and known["created"] != summary.created and self._context.options.fail_on_data_loss:
+            self._another_stream(known, summary)
+        self.check(reads)
+
     def check(self, reads: Mapping[str, UnitRead]) -> None:
         """Raises DataLossError for shards whose next records have expired; where that is accepted each is noted once."""
         now = self._context.clock.now()
@@ -63,8 +72,26 @@ class Retention:
         kept_from = now - describe(self._context).retention_hours * 3600 if suspects else now
         for read in suspects:
             until = self._read_until(read)
-            if until <= kept_from and not read.detail["closed"] and not self._still_there(read):
-                self._expired(read, until, kept_from)
+            if until <= kept_from and not read.detail.get("lost") and not self._still_there(read):
+                where = (
+                    f"shard {read.unit}" if not read.detail["closed"] else f"shard {read.unit}, whose children follow,"
+                )
+                self._expired(where, f"{read.unit}-{read.detail['read_at_ms']}", until, kept_from)
+
+    def check_start(self, current: Offset) -> None:
+        """As `check`, for a checkpoint in which nothing was read yet: its shards begin at moments of time, or anywhere."""
+        moments = {shard: moment_of(place) for shard, place in current.shards.items() if is_timestamp(place)}
+        now, tips = self._context.clock.now(), self._noted_tips()
+        until = {
+            shard: max(moment, float(tips["at"]) if tips["shards"].get(shard) == current.shards[shard] else 0.0)
+            for shard, moment in moments.items()
+        }
+        if any(now - moment >= _LEAST_RETENTION for moment in until.values()):
+            summary = describe(self._context)
+            kept_from = now - summary.retention_hours * 3600
+            for shard, moment in until.items():
+                if max(moment, summary.created) <= kept_from:
+                    self._expired(f"shard {shard}", f"{shard}-start", moment, kept_from)
 
     def saw_tip(self, shards: Mapping[str, str]) -> None:
         """A look found these shards with nothing after these positions; noted now and then, for the next start."""
@@ -82,30 +109,34 @@ class Retention:
         return known_until(read, self._noted_tips())
 
     def _still_there(self, read: UnitRead) -> bool:
-        """Whether the last record read is kept, and so everything after it."""
+        """Whether the last record read is kept, and so everything after it.
+
+        Where nothing was delivered there is no such record, and a shard that was read to its end has its children instead,
+        whose first records may be gone as well.
+        """
         end = str(read.detail["end"])
         sequence = end.rpartition(":")[2]
-        if end != after(sequence):
-            return positions.is_timestamp(end)  # nothing was delivered, and a moment of time loses nothing by itself
+        if end != after(sequence) or read.detail["closed"]:
+            return False
         try:
             records = self._context.feed(read.unit, at(sequence)).peek().records
         except NotFoundError:
             return True  # the task that reads it finds out, and says so
         return bool(records) and records[0].sequence == sequence
 
-    def _expired(self, read: UnitRead, until: float, kept_from: float) -> None:
+    def _expired(self, where: str, name: str, until: float, kept_from: float) -> None:
         message = (
-            f"shard {read.unit} was read up to {_moment(until)} and the stream keeps records since {_moment(kept_from)}:"
-            f" what arrived in those {(kept_from - until) / 3600:.1f} hours has expired unread"
+            f"{where} was read up to {_moment(until)} and the stream keeps records since {_moment(kept_from)}: whatever"
+            f" arrived in those {(kept_from - until) / 3600:.1f} hours has expired unread, and Kinesis does not tell whether"
+            " anything did"
         )
         if self._context.options.fail_on_data_loss:
             raise DataLossError(
                 f"{message}. To go on from the oldest record that is left, {_ACCEPT}; to get the lost ones, backfill from"
                 " the stream's copy."
             )
-        name = f"lost-{read.unit}-{read.detail['read_at_ms']}"
-        if self._context.read_log.noted(name) is None:
-            self._context.read_log.note(name, {"shard": read.unit, "from": until, "to": kept_from})
+        if self._context.read_log.noted(f"lost-{name}") is None:
+            self._context.read_log.note(f"lost-{name}", {"what": where, "from": until, "to": kept_from})
             _LOG.error("%s; going on from the oldest record that is left", message)
 
     def _another_stream(self, known: Mapping[str, Any], summary: StreamSummary) -> None:
@@ -133,5 +164,5 @@ def _moment(seconds: float) -> str:
 
 
 def lost_ranges(context: Context) -> list[Any]:
-    """Losses that were accepted: shard, and from when to when (seconds since 1970)."""
+    """Losses that were accepted: what, and from when to when (seconds since 1970)."""
     return context.read_log.notes("lost-")
