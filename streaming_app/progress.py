@@ -31,6 +31,12 @@ class Lag:
     """
 
     by_shard: Mapping[str, int]
+    at_tip: frozenset[str] = frozenset()
+
+    @property
+    def idle(self) -> bool:
+        """Whether every shard was read to its tip: nothing waits."""
+        return self.at_tip.issuperset(self.by_shard)
 
     @property
     def worst(self) -> tuple[str, int]:
@@ -89,7 +95,8 @@ class ProgressListener(StreamingQueryListener):
         behind = {
             unit: int(read.detail["millis_behind"]) for unit, read in reads.items() if "millis_behind" in read.detail
         }
-        return Lag(behind) if behind else None
+        tips = frozenset(unit for unit in behind if reads[unit].detail.get("at_tip"))
+        return Lag(behind, tips) if behind else None
 
 
 def log_batch(batch: Batch) -> None:
@@ -111,5 +118,6 @@ def log_batch(batch: Batch) -> None:
         figures["oldest_s"] = round(batch.entry.committed_at - batch.entry.arrived[0], 3)
     if batch.lag:
         figures["behind_shard"], figures["behind_ms"] = batch.lag.worst
+        figures["idle"] = batch.lag.idle
     figures["ms"] = batch.durations_ms.get("triggerExecution")
     _LOG.info("committed", extra=logs.fields(batch.source, batch.entry.batch_id, **figures))

@@ -47,6 +47,12 @@ def test_a_read_ends_at_max_records(kinesis, where):
     assert not read.detail["at_tip"]
 
 
+def test_a_backlog_is_read_with_full_answers(kinesis, where):
+    kinesis.put(STREAM, [b"x"] * 25_000)
+    assert len(task(where(), part())) == 25_000
+    assert kinesis.calls["GetRecords"] == 3
+
+
 def test_a_read_ends_after_max_bytes(kinesis, where):
     sent = kinesis.put(STREAM, events(30, size=1000))
     assert task(where(max_bytes_per_shard=5000, records_per_fetch=2), part()) == sent[:6]

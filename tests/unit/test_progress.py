@@ -49,6 +49,14 @@ def test_a_micro_batch_comes_with_its_ledger_entry_and_the_lag_of_each_shard(lis
     assert batch.entry == ENTRY
     assert batch.lag.by_shard == {"shard-1": 0, "shard-2": 900}
     assert batch.lag.worst == ("shard-2", 900)
+    assert not batch.lag.idle
+
+
+def test_a_stream_read_to_all_its_tips_is_idle(listener, batches, storage):
+    for shard in ("shard-1", "shard-2"):
+        ReadLog(storage).put_if_absent(9, UnitRead(shard, 3, 30, {"millis_behind": 0, "at_tip": True}))
+    listener.onQueryProgress(event())
+    assert batches[0].lag.idle
 
 
 def test_a_source_without_lag_has_none(listener, batches, storage):
