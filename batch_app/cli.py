@@ -11,6 +11,7 @@ import json
 import sys
 from collections.abc import Sequence
 
+from batch_app.backfill import commands as backfill
 from batch_app.dead_letters import commands as dead_letters
 from batch_app.gate import commands as gate
 from batch_app.query import commands as query
@@ -50,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     audit.set_defaults(command=run_audit)
     dead_letters.add_parser(commands)
     gate.add_parser(commands)
+    backfill.add_parsers(commands)
     query.add_parser(commands)
     return parser
 

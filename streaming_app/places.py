@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from streaming_app.config import Config
 from streaming_app.config.models import SourceName
+from streaming_app.schema import InputSource
+
+# Backfills by what they load: each has a checkpoint as a source has, with read log and ledger.
+BACKFILLS: Final = {"backfill_stream": InputSource.STREAM, "backfill_batch": InputSource.BATCH}
+INPUT_SOURCES: Final = {**SourceName.INPUT_SOURCE, **BACKFILLS}
 
 
 def enabled_sources(config: Config) -> list[str]:

@@ -11,10 +11,9 @@ from batch_app.audit.replays import ReplayAudit
 from batch_app.audit.report import LAKE, AuditReport, Finding, Findings, Kind, SourceReport
 from batch_app.audit.source import Place, Progress, SourceAudit
 from streaming_app.config import Config, Loaded
-from streaming_app.config.models import SourceName
 from streaming_app.journal.ledger import LEDGER
 from streaming_app.journal.read_log import READ_LOG
-from streaming_app.places import checkpoint_of, enabled_sources
+from streaming_app.places import INPUT_SOURCES, checkpoint_of, enabled_sources
 from streaming_app.quality import Suite
 from streaming_app.storage import Storage, open_storage
 
@@ -33,7 +32,7 @@ def audit(loaded: Loaded, suite: Suite, *, settled: bool = False, progress: Prog
     files = LakeFiles(lake)  # before any ledger is read
     findings = Findings()
     reports = []
-    for source in SourceName.INPUT_SOURCE:
+    for source in INPUT_SOURCES:
         checkpoint = open_storage(checkpoint_of(config, source), options)
         if _has_run(checkpoint):
             place = Place(source, checkpoint, lake, files)
@@ -91,7 +90,7 @@ def _audit_source(
 
 def _note_staged(place: Place, findings: Findings, pending: set[str]) -> None:
     """Staged files are invisible, so they are no difference; `pending` ones belong to an entry that counts them."""
-    label = SourceName.INPUT_SOURCE[place.source].value
+    label = INPUT_SOURCES[place.source].value
     staged = place.lake.staged(place.source, [f"{table}/input_source={label}" for table in TABLES])
     count = max(0, sum(1 for _ in staged) - len(pending))
     if count:
@@ -104,7 +103,7 @@ def _note_staged(place: Place, findings: Findings, pending: set[str]) -> None:
 def _find_orphans(lake: Storage, files: LakeFiles, findings: Findings) -> None:
     for info in files.orphans():
         match = _OWNER.fullmatch(info.key.rsplit("/", 1)[-1])
-        source = match[1] if match and match[1] in SourceName.INPUT_SOURCE else LAKE
+        source = match[1] if match and match[1] in INPUT_SOURCES else LAKE
         message = f"{info.key} ({_rows(lake, info.key)}) is in no entry of the ledger, but readers of the lake see it"
         advice = "move it out of the tables; if an entry of the ledger is missing, too, restore that first"
         findings.add(Finding(source, Kind.ORPHAN_FILE, message, advice, file=info.key))

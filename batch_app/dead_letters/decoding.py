@@ -44,14 +44,17 @@ def file_of(position: str) -> str:
 
 
 class CsvHeaders:
-    """Headers of CSV files by the name that their rows' positions begin with, looked up in the source's read log."""
+    """Headers of CSV files by the name that their rows' positions begin with, looked up in the read logs.
 
-    def __init__(self, read_log: ReadLog) -> None:
-        self._log = read_log
+    These are the CSV source's and the backfills'; a name is looked up in all of them.
+    """
+
+    def __init__(self, *read_logs: ReadLog) -> None:
+        self._logs = read_logs
         self._found: dict[str, str | None] = {}
 
     def of(self, names: Iterable[str]) -> Mapping[str, str | None]:
-        """The header of each file, None where it is not known. One pass over the log for all new names together."""
+        """The header of each file, None where it is not known. One pass over the logs for all new names together."""
         missing = set(names) - set(self._found)
         if missing:
             self._found.update(dict.fromkeys(missing))
@@ -62,10 +65,11 @@ class CsvHeaders:
         return self._found
 
     def _all_reads(self) -> Iterator[Mapping[str, UnitRead]]:
-        for epoch in self._log.history():
-            yield epoch.units
-        for number in self._log.live_epochs():
-            yield self._log.units(number)
+        for log in self._logs:
+            for epoch in log.history():
+                yield epoch.units
+            for number in log.live_epochs():
+                yield log.units(number)
 
 
 class RowDecoders:

@@ -12,10 +12,10 @@ from batch_app.dead_letters.selection import Selection
 from batch_app.dead_letters.table import DeadLetters
 from batch_app.dead_letters.words import explain
 from streaming_app.config import Loaded
-from streaming_app.config.models import SourceName
 from streaming_app.journal.read_log import ReadLog
-from streaming_app.places import checkpoint_of, dead_letters_of
+from streaming_app.places import INPUT_SOURCES, checkpoint_of, dead_letters_of
 from streaming_app.quality import Suite
+from streaming_app.schema import InputSource
 from streaming_app.storage import open_storage
 
 
@@ -46,6 +46,7 @@ def open_letters(loaded: Loaded, suite: Suite, selection: Selection) -> Opened:
     storage = config.lake.s3.storage_options()
     lake = open_storage(config.lake.root, storage)
     book = Book(open_storage(dead_letters_of(config), storage), lake).read()
-    headers = CsvHeaders(ReadLog(open_storage(checkpoint_of(config, SourceName.CSV), storage)))
+    sources = [name for name, label in INPUT_SOURCES.items() if label is InputSource.BATCH]
+    headers = CsvHeaders(*(ReadLog(open_storage(checkpoint_of(config, name), storage)) for name in sources))
     decoders = RowDecoders(loaded.dataset, headers, config.sources.csv.delimiter)
     return Opened(loaded, suite, selection, DeadLetters(lake, book.taken), book, decoders)

@@ -35,7 +35,7 @@ _REASONS: Final = 5  # named in a message
 class TaskResult:
     """What one task wrote: its files and what it counted. Travels to the driver as JSON.
 
-    `looked_at`: by rule with a limit, the rows that the rule looks at.
+    `looked_at`: by rule with a limit, the rows that the rule looks at. `duplicates`: rows left out because the lake has them.
     """
 
     rows: int
@@ -46,6 +46,7 @@ class TaskResult:
     by_info: dict[str, int] = field(default_factory=dict)
     looked_at: dict[str, int] = field(default_factory=dict)
     arrived: tuple[float, float] | None = None
+    duplicates: int = 0
 
     def to_json(self) -> str:
         """One line of JSON; `from_json` is its inverse."""
@@ -59,6 +60,7 @@ class TaskResult:
                 "by_info": self.by_info,
                 "looked_at": self.looked_at,
                 "arrived": self.arrived,
+                "duplicates": self.duplicates,
             }
         )
 
@@ -130,6 +132,7 @@ class Committer:
             read=sum(read.rows for read in units.values()),
             clean=_rows(files, CLEAN),
             dead=_rows(files, DEAD_LETTER),
+            duplicates=sum(result.duplicates for result in results),
             by_reason=_sum(result.by_reason for result in results),
             by_stage=_sum(result.by_stage for result in results),
             by_warning=_sum(result.by_warning for result in results),

@@ -1,0 +1,203 @@
+"""Loading files exactly once: plan, rules, reads, commit, in the same journals and steps as a streaming source.
+
+One checkpoint for each kind of input (`checkpoints/backfill_stream`, `checkpoints/backfill_batch`), for all backfills of a
+lake. What it holds, and in which order:
+
+    plan of the epoch -> rules bound -> offsets/<batch> -> reads of files, staged files -> ledger entry -> published
+    -> commits/<batch> -> epoch sealed
+
+Guarantee: a file's rows are in the lake once, however often it is named, and whatever is killed at any moment. A run that
+was cut off is finished first, by the next one, with the files and the rules that it began with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from batch_app.backfill.inputs import SourceFile
+from batch_app.backfill.loading import Loader, Work
+from batch_app.backfill.reading import FileReader
+from streaming_app.config import Loaded
+from streaming_app.config.models import SourceName
+from streaming_app.decode.csv_file import CsvFormat
+from streaming_app.errors import ConfigError
+from streaming_app.journal.ledger import Entry, Ledger
+from streaming_app.journal.read_log import ReadLog, UnitRead
+from streaming_app.journal.spark_log import COMMITS, OFFSETS, read_spark_log
+from streaming_app.journal.suites import SuiteBindings
+from streaming_app.places import BACKFILLS, checkpoint_of
+from streaming_app.quality import Suite
+from streaming_app.schema import InputSource
+from streaming_app.sink import Committer, SinkOptions
+from streaming_app.storage import Storage, open_storage
+from streaming_app.streams import limits_of, sink_options
+
+MAX_FILES: Final = 1_000  # of one batch; Firehose's are small
+MAX_BYTES: Final = 1 << 30
+_NAMED: Final = 3
+Progress = Callable[[int], None]
+
+
+@dataclass
+class Outcome:
+    """What a backfill did, or a dry run would do. `already`: files that earlier runs have loaded, left out."""
+
+    dry_run: bool
+    files: int = 0
+    bytes: int = 0
+    already: int = 0
+    ignored: int = 0
+    finished: int = 0
+    read: int = 0
+    clean: int = 0
+    dead: int = 0
+    duplicates: int = 0
+    by_reason: Counter[str] = field(default_factory=Counter)
+    batches: list[str] = field(default_factory=list)
+
+    def add(self, name: str, entry: Entry, files: int) -> None:
+        """One batch that was committed."""
+        counts = entry.counts
+        self.files += files
+        self.read += counts.read
+        self.clean += counts.clean
+        self.dead += counts.dead
+        self.duplicates += counts.duplicates
+        self.by_reason.update(counts.by_reason)
+        self.batches.append(f"{name}/{entry.batch_id}")
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object; the keys are the attributes."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+class Backfill:
+    """Loads files of one kind. `loader` is made when there is something to load."""
+
+    def __init__(self, loaded: Loaded, suite: Suite, source: InputSource, loader: Callable[[], Loader]) -> None:
+        self.name = next(name for name, label in BACKFILLS.items() if label is source)
+        self._loaded, self._suite, self._loader = loaded, suite, loader
+        like = next(name for name, label in SourceName.INPUT_SOURCE.items() if label is source)
+        made = sink_options(loaded, like, suite)
+        checkpoint = checkpoint_of(loaded.config, self.name)
+        self._sink = replace(made, source=f"backfill:{source.value}", owner=self.name, checkpoint=checkpoint)
+        self._storage_options = loaded.config.lake.s3.storage_options()
+        csv = loaded.config.sources.csv
+        form = CsvFormat(csv.delimiter, csv.max_record_bytes)
+        self._reader = FileReader(source, checkpoint, loaded.dataset, form, self._storage_options)
+        self._checkpoint: Storage = self._sink.open_checkpoint()
+        self._log = ReadLog(self._checkpoint)
+
+    def new(self, files: Sequence[SourceFile]) -> list[SourceFile]:
+        """Those of the files that no run has loaded yet. Raises ConfigError for one that was, and holds something else now."""
+        wanted = {file.name: file for file in files}
+        loaded = {read.unit: read for read in self._reads() if read.unit in wanted}
+        changed = [name for name, read in loaded.items() if self._changed(wanted[name], read)]
+        if changed:
+            names = ", ".join(changed[:_NAMED]) + (
+                f" and {len(changed) - _NAMED} more" if len(changed) > _NAMED else ""
+            )
+            raise ConfigError(
+                f"{names}: loaded before, and changed since; its rows are in the lake already. Load what is new from a file"
+                " with another name"
+            )
+        return [file for file in files if file.name not in loaded]
+
+    def run(
+        self, files: Sequence[SourceFile], key: str | None, outcome: Outcome, progress: Progress | None = None
+    ) -> None:
+        """Finish what was cut off, then load what is new. Raises QualityStop, DataLossError, SinkError."""
+        outcome.finished += self._recover(outcome)
+        new = self.new(files)
+        outcome.already += len(files) - len(new)
+        for part in _parts(new):
+            self._one(part, key, outcome)
+            if progress:
+                progress(len(part))
+
+    def unfinished(self) -> bool:
+        """Whether a run was cut off."""
+        return bool(self._log.live_epochs())
+
+    def _reads(self) -> Iterator[UnitRead]:
+        for _, units in self._log.sealed():
+            yield from units.values()
+        for epoch in self._log.live_epochs():
+            yield from self._log.units(epoch).values()
+
+    def _changed(self, file: SourceFile, read: UnitRead) -> bool:
+        if (file.etag, file.size) == (read.detail["etag"], read.detail["size"]):
+            return False
+        return bool(file.size != read.detail["size"]) or self._sha256(file) != read.detail["sha256"]
+
+    def _sha256(self, file: SourceFile) -> str:
+        digest = hashlib.sha256()
+        with closing(open_storage(file.folder, self._storage_options).open(file.key)) as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+        return digest.hexdigest()
+
+    def _recover(self, outcome: Outcome) -> int:
+        """Finish the batch that a killed run left, in whatever state. Returns how many there were: 0 or 1."""
+        Committer(self._sink).recover()
+        batch = read_spark_log(self._checkpoint).last_committed + 1
+        if self._log.plan(batch + 1) is None:
+            return 0
+        self._one([], None, outcome)
+        return 1
+
+    def _one(self, files: Sequence[SourceFile], key: str | None, outcome: Outcome) -> None:
+        """One batch: the plan in force is an earlier, unfinished run's if there is one, otherwise this."""
+        batch = read_spark_log(self._checkpoint).last_committed + 1
+        epoch = batch + 1
+        plan = self._log.put_plan_if_absent(epoch, {"files": [file.to_json() for file in files], "key": key})
+        planned = [SourceFile.from_json(value) for value in plan["files"]]
+        entry = Ledger(self._checkpoint).get(batch) or self._write(batch, epoch, planned, plan["key"])
+        self._checkpoint.put(f"{COMMITS}/{batch}", b"v1\n{}")
+        self._log.seal(epoch)
+        outcome.add(self.name, entry, len(planned))
+
+    def _write(self, batch: int, epoch: int, files: Sequence[SourceFile], key: str | None) -> Entry:
+        suite = self._bound()
+        sink = self._under(suite)
+        self._checkpoint.put(f"{OFFSETS}/{batch}", b"v1\n{}\n" + json.dumps({"epoch": epoch}).encode())
+        committer = Committer(sink)
+        results = self._loader().load(self._reader, Work(epoch, files, key), sink, suite)
+        try:
+            return committer.commit(results, batch)
+        except BaseException:
+            committer.abort(results, batch)
+            raise
+
+    def _bound(self) -> Suite:
+        """The rules: those that an unfinished batch began with, otherwise today's; bound before anything is judged."""
+        bindings = SuiteBindings(self._checkpoint)
+        fingerprint = bindings.begun_under()
+        suite = self._suite
+        if fingerprint not in {None, suite.fingerprint}:
+            document = bindings.document(str(fingerprint))
+            suite = Suite.parse(document, f"{self._checkpoint.uri} (suite {fingerprint})", self._loaded.dataset)
+        bindings.bind(suite.fingerprint, suite.source)
+        return suite
+
+    def _under(self, suite: Suite) -> SinkOptions:
+        limits = limits_of(self._loaded, suite).to_json()
+        return replace(self._sink, suite_fingerprint=suite.fingerprint, limits=limits)
+
+
+def _parts(files: Sequence[SourceFile]) -> Iterator[list[SourceFile]]:
+    """Files of one batch each, in order."""
+    part: list[SourceFile] = []
+    for file in files:
+        if part and (len(part) >= MAX_FILES or sum(each.size for each in part) + file.size > MAX_BYTES):
+            yield part
+            part = []
+        part.append(file)
+    if part:
+        yield part

@@ -1,0 +1,142 @@
+"""`backfill` and `ingest` with everything they need: Spark when there is something to load, a progress bar, the report."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import sys
+from contextlib import redirect_stdout
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from batch_app.backfill.engine import Backfill, Outcome
+from batch_app.backfill.inputs import Found, Wanted, find
+from batch_app.backfill.loading import Loader, SparkLoader
+from batch_app.output import cell, console, print_fitting, table
+from batch_app.session import session_for
+from streaming_app.arguments import load_all
+from streaming_app.config import Loaded
+from streaming_app.errors import ConfigError, QualityStop
+from streaming_app.places import BACKFILLS
+from streaming_app.schema import InputSource
+
+
+def run_backfill(options: argparse.Namespace) -> int:
+    """`backfill`. Raises ConfigError, QualityStop, DataLossError and SinkError."""
+    outcome = backfill(options)
+    if options.format == "json":
+        _print_json(outcome.to_json())
+    else:
+        show(outcome)
+    return 0
+
+
+def run_ingest(options: argparse.Namespace) -> int:
+    """`ingest`: the gate, then the backfill. Raises QualityStop, after printing and an alert, when the gate fails."""
+    from batch_app.gate.run import run as run_gate  # noqa: PLC0415 - Great Expectations: not for `backfill`
+
+    if options.format != "json":
+        run_gate(options)
+        return run_backfill(options)
+    printed = io.StringIO()
+    result: dict[str, Any] = {"gate": None, "backfill": None}
+    try:
+        with redirect_stdout(printed):
+            run_gate(options)
+        result["gate"] = json.loads(printed.getvalue())
+        result["backfill"] = backfill(options).to_json()
+    except QualityStop:
+        result["gate"] = json.loads(printed.getvalue())
+        raise
+    finally:
+        if result["gate"]:
+            _print_json(result)
+    return 0
+
+
+def backfill(options: argparse.Namespace) -> Outcome:
+    """Load what the arguments name."""
+    loaded, suite = load_all(options.config, options.overrides)
+    key = _key(options, loaded)
+    if not options.paths and not (options.since or options.until):
+        raise ConfigError(
+            "name what to load: files, folders or prefixes, or days of the lake's own by --since and --until"
+        )
+    source = InputSource(options.input_source) if options.input_source else None
+    found = find(Wanted(options.paths, options.since, options.until, source), loaded.config)
+    runs = {label: Backfill(loaded, suite, label, _Spark(loaded)) for label in BACKFILLS.values()}
+    return _planned(runs, found) if options.dry_run else _loaded(runs, found, key)
+
+
+class _Spark:
+    """Starts Spark with the first batch."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        self._loaded = loaded
+
+    def __call__(self) -> Loader:
+        return SparkLoader(session_for(self._loaded.config))
+
+
+def _key(options: argparse.Namespace, loaded: Loaded) -> str | None:
+    names = loaded.dataset.column_names
+    if options.key and not options.skip_existing:
+        raise ConfigError("--key is for --skip-existing, which is missing")
+    if options.key and options.key not in names:
+        raise ConfigError(f"--key {options.key}: the dataset has no such column; it has {', '.join(names)}")
+    return (options.key or names[0]) if options.skip_existing else None
+
+
+def _planned(runs: dict[InputSource, Backfill], found: Found) -> Outcome:
+    outcome = Outcome(dry_run=True, ignored=found.ignored)
+    for source, run in runs.items():
+        files = found.files.get(source, [])
+        new = run.new(files)
+        outcome.files += len(new)
+        outcome.bytes += sum(file.size for file in new)
+        outcome.already += len(files) - len(new)
+        outcome.finished += run.unfinished()
+    return outcome
+
+
+def _loaded(runs: dict[InputSource, Backfill], found: Found, key: str | None) -> Outcome:
+    outcome = Outcome(dry_run=False, ignored=found.ignored)
+    columns = (TextColumn("backfill"), BarColumn(), MofNCompleteColumn(), TextColumn("files"), TimeElapsedColumn())
+    out = Console(file=sys.stderr)
+    with Progress(*columns, console=out, transient=True, disable=not sys.stderr.isatty()) as bar:
+        for source, run in runs.items():
+            files = found.files.get(source, [])
+            if files or run.unfinished():
+                outcome.bytes += sum(file.size for file in files)
+                task = bar.add_task(source.value, total=len(files))
+                run.run(files, key, outcome, lambda done, task=task: bar.advance(task, done))  # type: ignore[misc]
+    return outcome
+
+
+def show(outcome: Outcome) -> None:
+    """The report for people."""
+    out = console()
+    would = "would be loaded" if outcome.dry_run else "loaded"
+    out.print(
+        f"{outcome.files:,} files {would}, {outcome.already:,} were before, {outcome.ignored:,} are neither CSV nor JSON"
+    )
+    if outcome.finished:
+        out.print("a run that was cut off " + ("waits to be finished" if outcome.dry_run else "was finished first"))
+    if outcome.dry_run or not outcome.batches:
+        return
+    made = table("rows", "read", "clean", "dead letters", "duplicates", numbers=(1, 2, 3, 4))
+    counts = (outcome.read, outcome.clean, outcome.dead, outcome.duplicates)
+    made.add_row("", *(f"{count:,}" for count in counts))
+    print_fitting(out, made)
+    if outcome.by_reason:
+        reasons = table("rejected because", "rows", numbers=(1,))
+        for reason, count in outcome.by_reason.most_common():
+            reasons.add_row(cell(reason), f"{count:,}")
+        print_fitting(out, reasons)
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    print(json.dumps(document, indent=2, default=str))  # noqa: T201 - the command's output
