@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final
 
 from pyspark.sql.streaming.listener import (
@@ -17,7 +18,7 @@ from pyspark.sql.streaming.listener import (
 )
 
 from streaming_app.journal.ledger import Entry, Ledger
-from streaming_app.journal.read_log import ReadLog
+from streaming_app.journal.read_log import ReadLog, UnitRead
 from streaming_app.runtime import logs
 
 _LOG: Final = logging.getLogger(__name__)
@@ -46,34 +47,50 @@ class Lag:
 
 @dataclass(frozen=True)
 class Batch:
-    """A finished micro-batch: its ledger entry, Spark's durations in milliseconds by phase, and a stream's lag."""
+    """A finished micro-batch: its ledger entry, Spark's durations in milliseconds by phase, and a stream's lag.
+
+    `reads` is what was read of each unit; `waiting` are the files that wait for a later micro-batch, where the source says
+    so (files, bytes, oldest in microseconds since 1970); `ended_at` is when Spark had ended it, 0 when it did not say.
+    """
 
     source: str
     entry: Entry
     durations_ms: Mapping[str, int]
     lag: Lag | None = None
+    reads: Mapping[str, UnitRead] = field(default_factory=dict)
+    waiting: Mapping[str, int] | None = None
+    ended_at: float = 0.0
 
 
 class ProgressListener(StreamingQueryListener):
-    """Calls `on_batch` for every micro-batch that committed something. An error of the listener never harms the query."""
+    """Calls `on_batch` for every micro-batch that committed something. An error of the listener never harms the query.
+
+    `heard` is called with the source's name whenever Spark tells of its query, also every 10 s when there is nothing to read
+    (`spark.sql.streaming.noDataProgressEventInterval`).
+    """
 
     def __init__(
         self,
         ledgers: Mapping[str, Ledger],
         on_batch: Callable[[Batch], None],
         read_logs: Mapping[str, ReadLog] | None = None,
+        heard: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._ledgers, self._on_batch = ledgers, on_batch
-        self._read_logs = read_logs or {}
+        self._read_logs, self._heard = read_logs or {}, heard
+        self._names: dict[str, str] = {}  # of the queries, by run: an idle event has no name
 
     def onQueryStarted(self, event: QueryStartedEvent) -> None:  # noqa: N802
-        """Nothing to tell: the service says so itself."""
+        """Remember the name."""
+        self._names[str(event.runId)] = event.name or ""
 
     def onQueryIdle(self, event: QueryIdleEvent) -> None:  # noqa: N802
-        """Nothing to tell."""
+        """The query goes on, and there is nothing to read."""
+        self._heard(self._names.get(str(event.runId), ""))
 
     def onQueryTerminated(self, event: QueryTerminatedEvent) -> None:  # noqa: N802
-        """Nothing to tell: the service says so itself."""
+        """Forget the name; the service tells of the end itself."""
+        self._names.pop(str(event.runId), None)
 
     def onQueryProgress(self, event: QueryProgressEvent) -> None:  # noqa: N802
         """Report the batch that has just ended."""
@@ -84,19 +101,37 @@ class ProgressListener(StreamingQueryListener):
 
     def _report(self, progress: Mapping[str, Any]) -> None:
         name, batch_id = progress["name"], progress["batchId"]
+        self._heard(name)
         if "addBatch" not in progress["durationMs"]:  # a trigger without data repeats the last batch's id
             return
         entry = self._ledgers[name].get(batch_id) if name in self._ledgers else None
         if entry is not None:
-            self._on_batch(Batch(name, entry, progress["durationMs"], self._lag(name, entry.epoch)))
+            reads = self._read_logs[name].units(entry.epoch) if name in self._read_logs else {}
+            waiting = self._waiting(name, entry.epoch, reads)
+            durations = progress["durationMs"]
+            self._on_batch(Batch(name, entry, durations, _lag(reads), reads, waiting, _ended(progress)))
 
-    def _lag(self, name: str, epoch: int) -> Lag | None:
-        reads = self._read_logs[name].units(epoch) if name in self._read_logs else {}
-        behind = {
-            unit: int(read.detail["millis_behind"]) for unit, read in reads.items() if "millis_behind" in read.detail
-        }
-        tips = frozenset(unit for unit in behind if reads[unit].detail.get("at_tip"))
-        return Lag(behind, tips) if behind else None
+    def _waiting(self, name: str, epoch: int, reads: Mapping[str, UnitRead]) -> Mapping[str, int] | None:
+        """From the plan of an epoch of files; shards have none, and asking costs a request on S3."""
+        if not reads or any("millis_behind" in read.detail for read in reads.values()):
+            return None
+        plan = self._read_logs[name].plan(epoch) or {}
+        waiting: Mapping[str, int] | None = plan.get("waiting")
+        return waiting
+
+
+def _lag(reads: Mapping[str, UnitRead]) -> Lag | None:
+    behind = {unit: int(read.detail["millis_behind"]) for unit, read in reads.items() if "millis_behind" in read.detail}
+    tips = frozenset(unit for unit in behind if reads[unit].detail.get("at_tip"))
+    return Lag(behind, tips) if behind else None
+
+
+def _ended(progress: Mapping[str, Any]) -> float:
+    """When the trigger ended, in seconds since 1970."""
+    if "timestamp" not in progress:
+        return 0.0
+    begun = datetime.fromisoformat(progress["timestamp"]).timestamp()
+    return begun + float(progress["durationMs"].get("triggerExecution", 0)) / 1000
 
 
 def log_batch(batch: Batch) -> None:

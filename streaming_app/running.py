@@ -16,6 +16,7 @@ from streaming_app.errors import QualityStop
 from streaming_app.examples import example_problems
 from streaming_app.journal.ledger import Ledger
 from streaming_app.journal.read_log import ReadLog
+from streaming_app.metrics.monitoring import Monitoring
 from streaming_app.places import enabled_sources
 from streaming_app.progress import Batch, ProgressListener, log_batch
 from streaming_app.quality import Suite
@@ -49,6 +50,7 @@ def run(
         redact=lambda text: mask_text(text, loaded.secrets),
     )
     watch = None
+    monitoring = Monitoring(loaded.config, alerts.send)
     try:
         on_signal(stop.set)
         spark = build_session(loaded.config)
@@ -62,9 +64,11 @@ def run(
         ]
         listener = ProgressListener(
             {stream.name: Ledger(stream.sink.open_checkpoint()) for stream in built},
-            lambda batch: _report(batch, on_batch, alerts),
+            lambda batch: _report(batch, on_batch, monitoring, alerts),
             {stream.name: ReadLog(stream.sink.open_checkpoint()) for stream in built},
+            monitoring.heard,
         )
+        monitoring.watch({stream.name: stream.sink for stream in built}, spark)
         spark.streams.addListener(listener)
         LOG.info("ready", extra=logs.fields(version=__version__, sources=names, suite=suite.fingerprint))
         if timer:
@@ -81,6 +85,7 @@ def run(
             available_now=available_now,
             alert=alerts.send,
             changed_suite=watch.take,
+            on_event=monitoring.on_event,
         ).run()
         spark.stop()
     except Exception as error:
@@ -92,12 +97,14 @@ def run(
         if watch:
             watch.stop()
         stop.close()
+        monitoring.close()
         alerts.close()
     return 0
 
 
-def _report(batch: Batch, on_batch: Callable[[Batch], None], alerts: Alerts) -> None:
+def _report(batch: Batch, on_batch: Callable[[Batch], None], monitoring: Monitoring, alerts: Alerts) -> None:
     """A batch that was published although it broke a limit is worth an alert."""
+    monitoring.on_batch(batch)
     on_batch(batch)
     for key, text in batch.entry.breaches.items():
         alerts.send(Alert(f"breach:{key}", f"{batch.source}: a quality limit was broken", text, source=batch.source))

@@ -28,6 +28,7 @@ from streaming_app import errors
 from streaming_app.alerts import Alert
 from streaming_app.config.models import ServiceConfig
 from streaming_app.errors import ConfigError, DataLossError, IngestError, QualityStop, SourceError
+from streaming_app.events import EventKind, SourceEvent
 from streaming_app.quality import Suite
 from streaming_app.runtime import logs
 from streaming_app.sink import Committer
@@ -103,6 +104,7 @@ class Service:
     """Runs the streams until asked to stop. Delivery guarantee: exactly once, over restarts and crashes (docs/guarantees.md).
 
     `changed_suite` is asked again and again for rules to change to; a source does so between two of its batches.
+    `on_event` is told what happens to each source; it must not raise.
     """
 
     def __init__(
@@ -116,8 +118,9 @@ class Service:
         clock: Callable[[], float] = time.monotonic,
         alert: Callable[[Alert], None] = lambda _: None,
         changed_suite: Callable[[], Suite | None] = lambda: None,
+        on_event: Callable[[SourceEvent], None] = lambda _: None,
     ) -> None:
-        self._alert, self._changed_suite = alert, changed_suite
+        self._alert, self._changed_suite, self._on_event = alert, changed_suite, on_event
         self._spark, self._config, self._stop, self._clock = spark, config, stop, clock
         self._available_now = available_now
         self._sources = [_Running(stream) for stream in streams]
@@ -144,6 +147,9 @@ class Service:
                     source.stream.name, finished=report.finished, voided=report.voided, discarded=report.discarded
                 ),
             )
+
+        figures = {"finished": len(report.finished), "voided": len(report.voided), "discarded": report.discarded}
+        self._on_event(SourceEvent(EventKind.RECOVERED, source.stream.name, figures=figures))
 
     def _look_for_rules(self) -> None:
         suite = self._changed_suite()
@@ -174,6 +180,7 @@ class Service:
             LOG.info("finished the batch that began under other rules", extra=logs.fields(source.stream.name))
             return
         source.done = True
+        self._on_event(SourceEvent(EventKind.DONE, source.stream.name))
         LOG.info("everything that was there at the start is read", extra=logs.fields(source.stream.name))
 
     def _change_rules(self, source: _Running) -> None:
@@ -214,6 +221,7 @@ class Service:
             self._stop.hold(name)
             LOG.info("finishes a batch first", extra=logs.fields(name, suite=stream.suite.fingerprint))
         source.query = stream.start(self._spark)
+        self._on_event(SourceEvent(EventKind.STARTED, name, suite=stream.suite.fingerprint))
         if self._available_now or source.finishing:
             threading.Thread(target=_await_all, args=(source.query, source.drained), daemon=True).start()
 
@@ -221,6 +229,7 @@ class Service:
         """Plan the next start, or raise when there is none."""
         source.query = None
         source.failures += 1
+        self._on_event(SourceEvent(EventKind.FAILED, source.stream.name, error=type(error).__name__))
         if isinstance(error, _FINAL) or source.failures > self._config.max_restarts:
             LOG.error("failed for good: %s", error, extra=logs.fields(source.stream.name, failures=source.failures))
             raise error
@@ -252,6 +261,7 @@ class Service:
                     extra=logs.fields(source.stream.name),
                 )
             query.stop()
+            self._on_event(SourceEvent(EventKind.STOPPED, source.stream.name))
             LOG.info("stopped", extra=logs.fields(source.stream.name))
 
 

@@ -374,6 +374,25 @@ class AthenaConfig(Model):
     )
 
 
+class MetricsConfig(Model):
+    """Figures for Prometheus, and whether the service is alive and ready, over HTTP (docs/metrics.md)."""
+
+    enabled: bool = Field(True, description="Serve /metrics, /healthz and /readyz.")
+    host: Annotated[str, Field(min_length=1)] = Field(
+        "127.0.0.1",
+        description="Address to listen on. 0.0.0.0 lets every machine that reaches this one read the figures; there is no"
+        " password.",
+    )
+    port: Annotated[int, Field(ge=0, le=65_535)] = Field(0, description="0 takes a free port, which the log names.")
+    stalled_after: Seconds = Field(
+        600.0,
+        description="Not ready once a source was silent for so long; more than the longest micro-batch takes.",
+    )
+    sample_every: Annotated[float, BeforeValidator(parse_duration), Field(ge=1, allow_inf_nan=False)] = Field(
+        30.0, description="Memory, disks and half-way files are looked at so often; on S3 that takes requests."
+    )
+
+
 class ServiceConfig(Model):
     """The long-running application."""
 
@@ -420,6 +439,7 @@ class Config(Model):
     quality: QualityConfig = QualityConfig()
     alerts: AlertsConfig = AlertsConfig()
     athena: AthenaConfig = AthenaConfig()
+    metrics: MetricsConfig = MetricsConfig()
     service: ServiceConfig = ServiceConfig()
     spark: SparkConfig = SparkConfig()
     logging: LoggingConfig = LoggingConfig()

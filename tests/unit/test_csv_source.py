@@ -118,6 +118,16 @@ def test_files_are_taken_in_order_of_time_and_limited_by_number(place):
     assert {row["source_position"] for row in place.batches[1]} == {"z.csv#1", "sub/a.csv#1"}
 
 
+def test_a_plan_says_what_waits_for_a_later_batch(place):
+    for number, name in enumerate("abc"):
+        place.put(f"{name}.csv", str(number), modified=OLD + number)
+    place.run()
+    size = (place.root / "raw" / "c.csv").stat().st_size
+    first, second = (place.log.plan(epoch)["waiting"] for epoch in (1, 2))
+    assert first == {"files": 1, "bytes": size, "oldest": (OLD + 2) * 1_000_000}
+    assert second == {"files": 0, "bytes": 0, "oldest": 0}
+
+
 def test_a_batch_is_limited_by_bytes_but_has_at_least_one_file(place):
     place.start(max_bytes_per_batch=10)
     place.put("a.csv", "1")

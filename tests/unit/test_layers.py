@@ -10,7 +10,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 LAYERS = [
     {"errors"},
-    {"schema", "thresholds"},
+    {"schema", "thresholds", "events"},
     {"storage"},
     {"journal"},
     {"config"},
@@ -22,7 +22,7 @@ LAYERS = [
     {"pipeline"},
     {"streams"},
     {"progress", "suite_watch", "examples"},
-    {"service"},
+    {"service", "metrics"},
     {"running"},
     {"demo"},
     {"commands"},

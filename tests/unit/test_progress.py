@@ -83,3 +83,30 @@ def test_the_log_line_names_the_shard_that_is_furthest_behind(listener, batches,
     log_batch(batches[0])
     assert "shard-2" in str(caplog.records[-1].__dict__)
     assert "900" in str(caplog.records[-1].__dict__)
+
+
+def test_a_micro_batch_comes_with_its_reads_and_when_it_ended(listener, batches, storage):
+    read = UnitRead("shard-1", 3, 30, {"millis_behind": 0, "calls": 2})
+    ReadLog(storage).put_if_absent(9, read)
+    progress = json.loads(event().progress.json) | {"timestamp": "2026-03-01T00:00:00.500Z"}
+    listener.onQueryProgress(SimpleNamespace(progress=SimpleNamespace(json=json.dumps(progress))))
+    assert batches[0].reads == {"shard-1": read}
+    assert batches[0].ended_at == pytest.approx(1772323200.509)
+    assert batches[0].waiting is None
+
+
+def test_files_that_wait_come_from_the_plan(listener, batches, storage):
+    waiting = {"files": 3, "bytes": 300, "oldest": 5}
+    ReadLog(storage).put_plan_if_absent(9, {"files": [], "waiting": waiting})
+    ReadLog(storage).put_if_absent(9, UnitRead("orders.csv", 6, 60, {}))
+    listener.onQueryProgress(event())
+    assert batches[0].waiting == waiting
+
+
+def test_a_source_is_heard_of_with_and_without_rows_to_read(storage):
+    heard = []
+    listener = ProgressListener({"kinesis": Ledger(storage)}, lambda _: None, heard=heard.append)
+    listener.onQueryStarted(SimpleNamespace(runId="r1", name="csv"))
+    listener.onQueryIdle(SimpleNamespace(runId="r1"))
+    listener.onQueryProgress(event(triggerExecution=1))
+    assert heard == ["csv", "kinesis"]

@@ -222,3 +222,17 @@ def test_our_errors_are_found_in_what_spark_makes_of_them():
 def test_foreign_errors_keep_their_words_but_not_their_stack():
     error = _translate(Failure("java.io.IOException: No space left on device\n\tat java.base/x.y(Z.java:1)\n\tat a.b"))
     assert str(error) == "java.io.IOException: No space left on device"
+
+
+def test_what_happens_to_a_source_is_told_in_order(stream, stop):
+    told = []
+    run(stop, stream("csv", Query(Failure("boom")), Query()), seconds=0.8, on_event=told.append)
+    assert [event.kind.value for event in told] == ["recovered", "started", "failed", "recovered", "started", "stopped"]
+    assert told[1].suite == FIRST.fingerprint
+    assert told[2].error == "SourceError"
+
+
+def test_a_source_that_read_everything_is_told_of_as_done(stream, stop):
+    told = []
+    run(stop, stream("csv", Query()), available_now=True, on_event=told.append)
+    assert [event.kind.value for event in told] == ["recovered", "started", "done"]

@@ -21,7 +21,7 @@ from pyspark.sql.datasource import InputPartition
 from streaming_app.errors import DataLossError, SourceError
 from streaming_app.journal.read_log import ReadLog
 from streaming_app.sources.csv_files.discovery import Discovery, Found
-from streaming_app.sources.csv_files.files import PlannedFile
+from streaming_app.sources.csv_files.files import PlannedFile, to_micros
 from streaming_app.sources.csv_files.finishing import Disposal, Finisher
 from streaming_app.sources.csv_files.options import CsvOptions
 from streaming_app.sources.csv_files.seen import load_seen
@@ -135,10 +135,21 @@ class Epochs:
             self._seen.save(self._journal, self._sealed)
 
     def _plan(self, epoch: int, files: list[PlannedFile]) -> None:
-        plan = self._read_log.put_plan_if_absent(epoch, {"files": [file.to_json() for file in files]})
+        document = {"files": [file.to_json() for file in files], "waiting": self._waiting()}
+        plan = self._read_log.put_plan_if_absent(epoch, document)
         self._seen.planned(epoch, (PlannedFile.from_json(file) for file in plan["files"]))
         self._open.append(epoch)
         self._handed_out = epoch
+
+    def _waiting(self) -> dict[str, int]:
+        """What the last listing found and no epoch reads yet, for people: nothing is decided by it."""
+        return {
+            "files": len(self._pending),
+            "bytes": sum(file.size for file in self._pending),
+            "oldest": to_micros(datetime.fromisoformat(self._pending[0].modified))
+            if self._pending
+            else 0,  # pending is in order of time
+        }
 
     def _next_files(self) -> list[PlannedFile]:
         if not self._pending:

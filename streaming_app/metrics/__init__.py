@@ -1,0 +1,1 @@
+"""What the service does, in figures: one catalogue, kept on the driver, handed out over HTTP."""

@@ -1,0 +1,45 @@
+"""Makes docs/metrics.md out of the catalogue: `python -m streaming_app.metrics.documentation > docs/metrics.md`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Final
+
+from streaming_app.metrics.catalogue import CATALOGUE, MOST_VALUES, Metric, Since
+
+_INTRODUCTION: Final = f"""# Metrics
+
+<!-- Made from streaming_app/metrics/catalogue.py by `python -m streaming_app.metrics.documentation`; a test holds both equal. -->
+
+The driver serves them at `/metrics`, with `/healthz` (200 while the process answers) and `/readyz` (200 once every source
+has recovered and runs, or has read all there was; 503 with each source's state in JSON before that, while a source waits
+for its restart, and when one was silent for `metrics.stalled_after`). See `metrics:` in the configuration. By default only
+this machine can ask, as there is no password; no row's content is served.
+
+- Counters *since ever* are sums over the ledger. A restart goes on where it was; a batch that ran again after a crash counts
+  once, as it has one ledger entry; what was committed while nobody counted is counted. `rows read = clean + dead + duplicate`
+  holds at every scrape.
+- Counters and histograms *of this process* begin at 0 with each start. `rate()` and `increase()` take both.
+- Ages are timestamps, as Prometheus wants them: `time() - qsr_last_success_timestamp_seconds`.
+- `source` is `kinesis` or `csv`. Values of a label in *italics* come from configuration or data; a source's first
+  {MOST_VALUES} have series of their own, the rest share `other`.
+
+| Metric | Type | Since | Labels | Unit | What it says |
+| --- | --- | --- | --- | --- | --- |
+"""
+_SINCE: Final = {Since.EVER: "ever", Since.PROCESS: "process", Since.NOW: "-"}
+
+
+def document() -> str:
+    """The page."""
+    return _INTRODUCTION + "".join(_row(metric) for metric in CATALOGUE)
+
+
+def _row(metric: Metric) -> str:
+    labels = ", ".join(f"*{label}*" if label == metric.open_label else label for label in metric.labels) or "-"
+    cells = (f"`{metric.name}`", metric.kind.value, _SINCE[metric.since], labels, metric.unit, metric.help)
+    return f"| {' | '.join(cells)} |\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(document())

@@ -1,0 +1,101 @@
+"""All of a run's metrics in one object: the service tells it what happens, and it never harms the service."""
+
+from __future__ import annotations
+
+import logging
+import platform
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Final
+
+from streaming_app import __version__
+from streaming_app.alerts import Alert
+from streaming_app.config import Config
+from streaming_app.events import SourceEvent
+from streaming_app.metrics import catalogue as m
+from streaming_app.metrics import samples
+from streaming_app.metrics.health import Health
+from streaming_app.metrics.prometheus import Endpoint
+from streaming_app.metrics.recorder import Recorder
+from streaming_app.metrics.values import Values
+from streaming_app.progress import Batch
+from streaming_app.runtime import logs
+from streaming_app.sink import SinkOptions
+from streaming_app.storage import is_s3
+
+_LOG: Final = logging.getLogger(__name__)
+
+
+class Monitoring:
+    """Begins at once, so that /readyz can say "not ready" while Spark starts. Nothing of it raises into the service."""
+
+    def __init__(self, config: Config, alert: Callable[[Alert], None] = lambda _: None) -> None:
+        self._config, self._alert = config, alert
+        self.values = Values()
+        self._recorder = Recorder(self.values)
+        self._health = Health(config.metrics.stalled_after)
+        self._sampler: samples.Sampler | None = None
+        self.endpoint = self._open() if config.metrics.enabled else None
+
+    def _open(self) -> Endpoint | None:
+        """A port that is taken is worth an alert, and no reason to leave orders unread."""
+        host, port = self._config.metrics.host, self._config.metrics.port
+        try:
+            endpoint = Endpoint(self.values, self._health.look, host, port, self._see_readiness)
+        except OSError as error:
+            text = f"{host}:{port} cannot be used ({error}); set metrics.host and metrics.port (0 takes a free one)"
+            self._alert(Alert("metrics-endpoint", "the service runs without its metrics endpoint", text))
+            return None
+        _LOG.info("metrics", extra=logs.fields(url=f"{endpoint.url}/metrics"))
+        return endpoint
+
+    def watch(self, sinks: Mapping[str, SinkOptions], spark: Any) -> None:
+        """Read the totals of every source (by name) from its ledger, and begin to sample."""
+        if self._config.metrics.enabled:
+            self._safely(self._watch, sinks, spark)
+
+    def _watch(self, sinks: Mapping[str, SinkOptions], spark: Any) -> None:
+        self._health.expect(sinks)
+        self.values.set(m.BUILD, 1, __version__, platform.python_version(), spark.version)
+        self.values.set(m.TRIGGER, self._config.service.trigger)
+        for name, sink in sinks.items():
+            self._recorder.begin(name, sink.open_checkpoint())
+        lake = self._config.lake.root
+        places = {"scratch": samples.scratch()} | ({} if is_s3(lake) else {"lake": lake})
+        each = [
+            partial(samples.sample_python, self.values),
+            partial(samples.sample_jvm, self.values, spark._jvm),  # noqa: SLF001 - Spark's own way to the JVM
+            partial(samples.sample_disks, self.values, places),
+            *(partial(samples.sample_lake, self.values, name, sink) for name, sink in sinks.items()),
+        ]
+        self._sampler = samples.Sampler(each, self._config.metrics.sample_every)
+
+    def on_batch(self, batch: Batch) -> None:
+        """A micro-batch was published."""
+        self._safely(self._recorder.on_batch, batch)
+
+    def on_event(self, event: SourceEvent) -> None:
+        """Something happened to a source."""
+        self._safely(self._health.on_event, event)
+        self._safely(self._recorder.on_event, event)
+
+    def heard(self, source: str) -> None:
+        """Spark told something of a source's query."""
+        self._safely(self._health.heard, source)
+        self._safely(self._recorder.heard, source)
+
+    def close(self) -> None:
+        """Keep the totals, and answer no more."""
+        self._safely(self._recorder.save)
+        for part in (self._sampler, self.endpoint):
+            if part is not None:
+                self._safely(part.close)
+
+    def _see_readiness(self) -> None:
+        self.values.set(m.READY, float(self._health.look().ready))
+
+    def _safely(self, action: Callable[..., Any], *arguments: Any) -> None:
+        try:
+            action(*arguments)
+        except Exception:  # noqa: BLE001 - a figure is not worth a failed stream
+            _LOG.exception("the metrics could not take something; the data is not affected")

@@ -1,0 +1,162 @@
+"""The HTTP endpoint: /metrics for Prometheus, /healthz (alive) and /readyz (recovered and going on). Read-only.
+
+It serves counts, names of rules, shards and sources, never a row's content. It has no password, so it binds to this machine
+unless the configuration says otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Final, NamedTuple
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.registry import Collector
+
+from streaming_app.metrics.catalogue import Kind, Metric
+from streaming_app.metrics.health import Readiness
+from streaming_app.metrics.values import Observed, Series, Values
+
+_LOG: Final = logging.getLogger(__name__)
+_PATHS: Final = "/metrics, /healthz and /readyz"
+_PATIENCE: Final = 10.0  # seconds that a client may take to say what it wants
+
+
+class ValuesCollector(Collector):
+    """Hands the values of one moment to prometheus-client."""
+
+    def __init__(self, values: Values) -> None:
+        self._values = values
+
+    def collect(self) -> Iterable[Family]:
+        return [_family(metric, series) for metric, series in self._values.snapshot()]
+
+
+def _family(metric: Metric, series: Series) -> Family:
+    if metric.kind is Kind.HISTOGRAM:
+        histogram = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
+        for labels, observed in sorted(series.observed.items()):
+            histogram.add_metric(labels, list(_buckets(metric, observed)), observed.sum)
+        return histogram
+    kind = CounterMetricFamily if metric.kind is Kind.COUNTER else GaugeMetricFamily
+    family = kind(metric.name, metric.help, labels=metric.labels)
+    for labels, number in sorted(series.numbers.items()):
+        family.add_metric(labels, number)
+    return family
+
+
+def _buckets(metric: Metric, observed: Observed) -> Iterator[tuple[str, float]]:
+    """Prometheus's buckets are cumulative."""
+    total = 0
+    bounds = [*(str(float(bound)) for bound in metric.buckets), "+Inf"]
+    for bound, count in zip(bounds, observed.counts, strict=True):
+        total += count
+        yield bound, total
+
+
+class Answer(NamedTuple):
+    """What a path answers."""
+
+    status: HTTPStatus
+    content_type: str
+    body: bytes
+
+
+class Endpoint:
+    """Serves until closed, each request in a thread of its own. `port` 0 takes a free one; `self.port` is the real one.
+
+    Raises OSError when the address cannot be used.
+    """
+
+    def __init__(
+        self,
+        values: Values,
+        readiness: Callable[[], Readiness],
+        host: str = "127.0.0.1",
+        port: int = 0,
+        before_scrape: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._readiness, self._before_scrape = readiness, before_scrape
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(ValuesCollector(values))
+        self._server = _Server((host, port), self._answer)
+        self.host, self.port = host, int(self._server.server_address[1])
+        self._thread = threading.Thread(target=self._server.serve_forever, name="metrics-http", daemon=True)
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+    def close(self) -> None:
+        """Answer no more."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def _answer(self, path: str, accept: str) -> Answer:
+        if path == "/metrics":
+            self._before_scrape()
+            encode, content_type = choose_encoder(accept)
+            return Answer(HTTPStatus.OK, content_type, encode(self._registry))
+        if path == "/healthz":
+            return Answer(HTTPStatus.OK, "text/plain; charset=utf-8", b"alive\n")
+        if path == "/readyz":
+            found = self._readiness()
+            status = HTTPStatus.OK if found.ready else HTTPStatus.SERVICE_UNAVAILABLE
+            body = json.dumps({"ready": found.ready, "sources": found.sources}).encode()
+            return Answer(status, "application/json", body + b"\n")
+        return Answer(HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", f"there are {_PATHS}\n".encode())
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False  # a client that keeps its connection open does not hold up the end
+
+    def __init__(self, address: tuple[str, int], answer: Callable[[str, str], Answer]) -> None:
+        self.answer = answer
+        self.address_family = _family_of(address[0])
+        super().__init__(address, _Handler)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the base class calls it so
+        _LOG.debug("a request for metrics from %s broke off", client_address, exc_info=True)
+
+
+def _family_of(host: str) -> Any:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    timeout = _PATIENCE
+    server_version, sys_version = "qsr-ingest", ""
+
+    def do_GET(self) -> None:
+        """The answer of a path."""
+        self._respond(with_body=True)
+
+    def do_HEAD(self) -> None:
+        """The same without its body."""
+        self._respond(with_body=False)
+
+    def _respond(self, *, with_body: bool) -> None:
+        answer = self.server.answer(self.path.partition("?")[0], self.headers.get("Accept", ""))
+        self.send_response(answer.status)
+        self.send_header("Content-Type", answer.content_type)
+        self.send_header("Content-Length", str(len(answer.body)))
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        if with_body:
+            self.wfile.write(answer.body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+        """Every scrape in the log would bury the rest."""

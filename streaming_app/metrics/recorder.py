@@ -1,0 +1,167 @@
+"""Turns what happens (micro-batches, events of sources) into values of metrics. Called once a micro-batch, on the driver."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from streaming_app.events import EventKind, SourceEvent
+from streaming_app.journal.ledger import Entry
+from streaming_app.journal.totals import LedgerTotals, Totals
+from streaming_app.metrics import catalogue as m
+from streaming_app.metrics.values import Values
+from streaming_app.progress import Batch
+from streaming_app.schema import CLEAN, DEAD_LETTER
+from streaming_app.storage import Storage
+
+_HOUR: Final = 3600.0
+_WHOLE: Final = "triggerExecution"
+_CALLS: Final = {m.CALLS: "calls", m.THROTTLES: "throttles", m.RENEWALS: "renewals"}
+
+
+class Recorder:
+    """Keeps `values` true. Each micro-batch is counted once, by its ledger entry, however often it is told of."""
+
+    def __init__(self, values: Values, clock: Callable[[], float] = time.time) -> None:
+        self._values, self._clock = values, clock
+        self._totals: dict[str, LedgerTotals] = {}
+        self._counted: dict[str, int] = {}
+        self._failed: set[str] = set()
+        self._files: dict[str, _RecentFiles] = {}
+        self._lock = threading.Lock()
+
+    def begin(self, source: str, checkpoint: Storage) -> None:
+        """Read the source's totals from its ledger, and let every counter of it exist."""
+        self._totals[source] = totals = LedgerTotals(checkpoint)
+        self._counted[source], self._files[source] = totals.totals.through, _RecentFiles()
+        with self._values.change:
+            self._put_totals(source, totals.totals)
+            for metric in (m.BYTES_READ, m.RESTARTS, m.DISCARDED):
+                self._values.add(metric, 0, source)
+            for outcome in ("finished", "voided"):
+                self._values.add(m.RECOVERED, 0, source, outcome)
+            self._values.set(m.SOURCE_UP, 0, source)
+        if totals.last is not None:
+            self._values.set(m.LAST_SUCCESS, totals.last.committed_at, source)
+
+    def save(self) -> None:
+        """Keep the totals for the next start."""
+        with self._lock:
+            for totals in self._totals.values():
+                totals.save()
+
+    def on_batch(self, batch: Batch) -> None:
+        """Count a published micro-batch, once."""
+        with self._lock:
+            if batch.source not in self._totals or batch.entry.batch_id <= self._counted[batch.source]:
+                return
+            self._counted[batch.source] = batch.entry.batch_id
+            self._totals[batch.source].add(batch.entry)  # may read the ledger: a scrape does not wait for it
+            with self._values.change:
+                self._put_totals(batch.source, self._totals[batch.source].totals)
+                self._put_times(batch)
+                self._put_reads(batch)
+                self._put_pressure(batch.source, batch.entry)
+
+    def on_event(self, event: SourceEvent) -> None:
+        """Count failures and restarts; remember what runs."""
+        values, name = self._values, event.source
+        with values.change:
+            if event.kind is EventKind.RECOVERED:
+                for outcome in ("finished", "voided"):
+                    values.add(m.RECOVERED, event.figures.get(outcome, 0), name, outcome)
+                values.add(m.DISCARDED, event.figures.get("discarded", 0), name)
+                return
+            values.set(m.SOURCE_UP, float(event.kind is EventKind.STARTED), name)
+            if event.kind is EventKind.FAILED:
+                values.add(m.FAILURES, 1, name, event.error)
+                self._failed.add(name)
+            elif event.kind is EventKind.STARTED:
+                values.replace(m.SUITE, name, {event.suite: 1})
+                values.add(m.RESTARTS, float(name in self._failed), name)
+                self._failed.discard(name)
+
+    def heard(self, source: str) -> None:
+        """Spark told that the query goes on."""
+        self._values.set(m.LAST_TRIGGER, self._clock(), source)
+
+    def _put_totals(self, source: str, totals: Totals) -> None:
+        values, rows = self._values, totals.rows
+        for metric, number in (
+            (m.ROWS_READ, rows["read"]),
+            (m.ROWS_CLEAN, rows["clean"]),
+            (m.ROWS_DUPLICATE, rows["duplicates"]),
+            (m.BATCHES, totals.batches),
+        ):
+            values.set(metric, number, source)
+        stages = dict.fromkeys(("decode", "cast", "rule"), 0) | totals.by_stage
+        tables = dict.fromkeys((CLEAN, DEAD_LETTER), 0)
+        values.replace(m.ROWS_DEAD, source, stages)
+        values.replace(m.FILES_WRITTEN, source, tables | totals.files)
+        values.replace(m.BYTES_WRITTEN, source, tables | totals.bytes)
+        values.replace(m.REJECTIONS, source, totals.by_reason)
+        values.replace(m.WARNINGS, source, totals.by_warning)
+        values.replace(m.INFOS, source, totals.by_info)
+        values.replace(m.BREACHES, source, totals.breaches)
+
+    def _put_times(self, batch: Batch) -> None:
+        values, source, entry = self._values, batch.source, batch.entry
+        seconds = {phase: duration / 1000 for phase, duration in batch.durations_ms.items()}
+        whole = seconds.pop(_WHOLE, 0.0)
+        for phase, duration in seconds.items():
+            values.add(m.PHASE_SECONDS, duration, source, phase)
+        values.observe(m.BATCH_DURATION, whole, source)
+        values.set(m.ROWS_PER_SECOND, entry.counts.read / whole if whole else 0.0, source)
+        values.set(m.LAST_SUCCESS, entry.committed_at, source)
+        if entry.arrived:
+            ended = batch.ended_at or entry.committed_at
+            for row, arrived in zip(("oldest", "newest"), entry.arrived, strict=True):
+                values.observe(m.EVENT_TO_QUERYABLE, max(0.0, ended - arrived), source, row)
+
+    def _put_reads(self, batch: Batch) -> None:
+        values, source = self._values, batch.source
+        values.add(m.BYTES_READ, sum(read.bytes for read in batch.reads.values()), source)
+        if batch.lag:
+            values.set(m.LAG, batch.lag.worst[1] / 1000, source)
+            values.replace(m.SHARD_LAG, source, {shard: ms / 1000 for shard, ms in sorted(batch.lag.by_shard.items())})
+            details = [read.detail for read in batch.reads.values()]
+            values.set(m.SHARDS_OPEN, sum(not detail.get("closed") for detail in details), source)
+            for metric, name in _CALLS.items():
+                values.add(metric, sum(detail.get(name, 0) for detail in details), source)
+        if batch.waiting is not None:
+            self._put_backlog(source, batch.waiting)
+
+    def _put_backlog(self, source: str, waiting: Mapping[str, int]) -> None:
+        self._values.set(m.BACKLOG_FILES, waiting["files"], source)
+        self._values.set(m.BACKLOG_BYTES, waiting["bytes"], source)
+        self._values.set(m.BACKLOG_OLDEST, waiting["oldest"] / 1_000_000, source)
+
+    def _put_pressure(self, source: str, entry: Entry) -> None:
+        most = dict.fromkeys((CLEAN, DEAD_LETTER), 0)
+        for (table, _), count in self._files[source].take(entry, self._clock() - _HOUR).items():
+            most[table] = max(most.get(table, 0), count)
+        self._values.replace(m.PARTITION_FILES, source, most)
+
+
+class _RecentFiles:
+    """Files by table and partition, of the last hour; each is counted in once and out once."""
+
+    def __init__(self) -> None:
+        self._files: deque[tuple[float, tuple[str, str]]] = deque()
+        self._counts: Counter[tuple[str, str]] = Counter()
+
+    def take(self, entry: Entry, since: float) -> Counter[tuple[str, str]]:
+        """The counts with an entry's files, and without what was committed before `since`."""
+        for file in entry.files:
+            place = (file.table, file.partition)
+            self._files.append((entry.committed_at, place))
+            self._counts[place] += 1
+        while self._files and self._files[0][0] < since:
+            _, place = self._files.popleft()
+            self._counts[place] -= 1
+            if not self._counts[place]:
+                del self._counts[place]
+        return self._counts

@@ -1,0 +1,296 @@
+"""Metrics over real HTTP, parsed as Prometheus parses them: known micro-batches give exactly the known figures."""
+
+from __future__ import annotations
+
+import json
+import socket
+import urllib.error
+import urllib.request
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from streaming_app.events import EventKind, SourceEvent
+from streaming_app.metrics.catalogue import CATALOGUE
+from streaming_app.metrics.health import Health
+from streaming_app.metrics.prometheus import Endpoint
+from streaming_app.metrics.recorder import Recorder
+from streaming_app.metrics.values import Values
+from streaming_app.progress import Batch
+from tests.memory_storage import MemoryStorage
+from tests.metrics_lake import NOW, batch, entry, publish
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Service:
+    """What a running service does with its metrics, and what a scraper gets."""
+
+    def __init__(self, storage: MemoryStorage) -> None:
+        self.clock, self.values, self.storage = Clock(), Values(), storage
+        self.recorder = Recorder(self.values, lambda: NOW)
+        self.health = Health(60.0, self.clock)
+        self.endpoint = Endpoint(self.values, self.health.look)
+
+    def tell(self, kind: EventKind, source: str = "kinesis", **more) -> None:
+        event = SourceEvent(kind, source, **more)
+        self.health.on_event(event)
+        self.recorder.on_event(event)
+
+    def get(self, path: str, **headers: str) -> tuple[int, str, str]:
+        request = urllib.request.Request(self.endpoint.url + path, headers=headers)  # noqa: S310 - http
+        try:
+            with urllib.request.urlopen(request, timeout=5) as response:  # noqa: S310 - http
+                return response.status, response.headers["Content-Type"], response.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.headers["Content-Type"], error.read().decode()
+
+    def scrape(self) -> dict:
+        """Values by name and labels (without the source's)."""
+        families = text_string_to_metric_families(self.get("/metrics")[2])
+        return {
+            (sample.name, *(value for name, value in sorted(sample.labels.items()) if name != "source")): sample.value
+            for family in families
+            for sample in family.samples
+        }
+
+    def ready(self) -> tuple[int, dict]:
+        status, _, body = self.get("/readyz")
+        return status, json.loads(body)["sources"]
+
+
+@pytest.fixture
+def storage():
+    return MemoryStorage()
+
+
+@pytest.fixture
+def start(storage):
+    started = []
+
+    def start() -> Service:
+        started.append(Service(storage))
+        return started[-1]
+
+    yield start
+    for service in started:
+        service.endpoint.close()
+
+
+@pytest.fixture
+def service(start):
+    service = start()
+    service.recorder.begin("kinesis", service.storage)
+    return service
+
+
+def run(service: Service, *numbers: int) -> None:
+    for number in numbers:
+        publish(service.storage, number)
+        service.recorder.on_batch(batch(number))
+
+
+def test_known_batches_give_exactly_the_known_figures(service):
+    run(service, 0, 1, 2)
+    found = service.scrape()
+    expected = {
+        ("qsr_rows_read_total",): 30,
+        ("qsr_rows_clean_total",): 18,
+        ("qsr_rows_dead_total", "cast"): 3,
+        ("qsr_rows_dead_total", "rule"): 6,
+        ("qsr_rows_dead_total", "decode"): 0,
+        ("qsr_rows_duplicate_total",): 3,
+        ("qsr_rejections_total", "quantity_positive"): 6,
+        ("qsr_rejections_total", "known_city"): 3,
+        ("qsr_rejections_total", "bad_amount"): 3,
+        ("qsr_warnings_total", "late_order"): 12,
+        ("qsr_infos_total", "round_amount"): 15,
+        ("qsr_breaches_total", "late"): 3,
+        ("qsr_batches_total",): 3,
+        ("qsr_files_written_total", "clean"): 6,
+        ("qsr_files_written_total", "dead_letter"): 3,
+        ("qsr_written_bytes_total", "clean"): 1800,
+        ("qsr_written_bytes_total", "dead_letter"): 270,
+        ("qsr_batch_duration_seconds_count",): 3,
+        ("qsr_batch_duration_seconds_sum",): 7.5,
+        ("qsr_batch_duration_seconds_bucket", "2.0"): 0,
+        ("qsr_batch_duration_seconds_bucket", "5.0"): 3,
+        ("qsr_batch_duration_seconds_bucket", "+Inf"): 3,
+        ("qsr_batch_phase_seconds_total", "addBatch"): 6.0,
+        ("qsr_rows_per_second",): 4.0,
+        ("qsr_last_success_timestamp_seconds",): NOW,
+        ("qsr_event_to_queryable_seconds_sum", "oldest"): 16.5,
+        ("qsr_event_to_queryable_seconds_sum", "newest"): 4.5,
+        ("qsr_event_to_queryable_seconds_bucket", "1.0", "newest"): 0,
+        ("qsr_event_to_queryable_seconds_bucket", "2.0", "newest"): 3,
+        ("qsr_lag_seconds",): 1.5,
+        ("qsr_shard_lag_seconds", "shard-0"): 0,
+        ("qsr_shard_lag_seconds", "shard-1"): 1.5,
+        ("qsr_shards_open",): 1,
+        ("qsr_read_bytes_total",): 3000,
+        ("qsr_kinesis_calls_total",): 18,
+        ("qsr_kinesis_throttles_total",): 6,
+        ("qsr_kinesis_renewals_total",): 6,
+        ("qsr_partition_files_last_hour", "clean"): 3,
+    }
+    assert {key: found.get(key) for key in expected} == expected
+
+
+def test_rows_read_are_clean_dead_and_duplicate_at_every_scrape(service):
+    for number in range(4):
+        run(service, number)
+        found = service.scrape()
+        dead = sum(value for key, value in found.items() if key[0] == "qsr_rows_dead_total")
+        assert found[("qsr_rows_read_total",)] == (
+            found[("qsr_rows_clean_total",)] + dead + found[("qsr_rows_duplicate_total",)]
+        )
+
+
+def test_a_replayed_batch_is_counted_once(service):
+    run(service, 0, 1)
+    before = service.scrape()
+    service.recorder.on_batch(batch(1))
+    service.recorder.on_batch(batch(0))
+    assert service.scrape() == before
+
+
+def test_a_restart_goes_on_with_the_totals_and_counts_a_batch_that_ran_again_once(start, storage):
+    first = start()
+    first.recorder.begin("kinesis", storage)
+    run(first, 0, 1)
+    publish(storage, 2)  # published, and the process was killed before anybody told of it
+    second = start()
+    second.recorder.begin("kinesis", storage)
+    assert second.scrape()[("qsr_rows_read_total",)] == 30
+    assert second.scrape()[("qsr_last_success_timestamp_seconds",)] == NOW
+    second.recorder.on_batch(batch(2))  # Spark had not recorded it as done: it runs again
+    assert second.scrape()[("qsr_rows_read_total",)] == 30
+    run(second, 3)
+    assert second.scrape()[("qsr_rows_read_total",)] == 40
+
+
+def test_files_of_an_hour_ago_are_no_pressure_any_more(service):
+    publish(service.storage, 0, 1)
+    service.recorder.on_batch(batch(0, at=NOW - 3700))
+    service.recorder.on_batch(batch(1))
+    assert service.scrape()[("qsr_partition_files_last_hour", "clean")] == 1
+
+
+def test_backlog_of_files_is_what_the_plan_says(service):
+    service.recorder.begin("csv", MemoryStorage())
+    waiting = {"files": 7, "bytes": 700, "oldest": 1_700_000_000_500_000}
+    service.recorder.on_batch(Batch("csv", entry(0), {}, waiting=waiting))
+    found = service.scrape()
+    assert found[("qsr_csv_backlog_files",)] == 7
+    assert found[("qsr_csv_backlog_bytes",)] == 700
+    assert found[("qsr_csv_backlog_oldest_timestamp_seconds",)] == 1_700_000_000.5
+
+
+def test_failures_count_by_kind_and_starts_after_them_as_restarts(service):
+    service.tell(EventKind.STARTED, suite="f1")
+    service.tell(EventKind.STARTED, suite="f2")  # changed rules are no restart
+    for error in ("SourceError", "SinkError", "SourceError"):
+        service.tell(EventKind.FAILED, error=error)
+    assert service.scrape()[("qsr_source_up",)] == 0
+    service.tell(EventKind.RECOVERED, figures={"finished": 2, "voided": 1, "discarded": 5})
+    service.tell(EventKind.STARTED, suite="f2")
+    found = service.scrape()
+    expected = {
+        ("qsr_failures_total", "SourceError"): 2,
+        ("qsr_failures_total", "SinkError"): 1,
+        ("qsr_restarts_total",): 1,
+        ("qsr_recovered_batches_total", "finished"): 2,
+        ("qsr_recovered_batches_total", "voided"): 1,
+        ("qsr_discarded_files_total",): 5,
+        ("qsr_suite_info", "f2"): 1,
+        ("qsr_suite_info", "f1"): None,
+        ("qsr_source_up",): 1,
+    }
+    assert {key: found.get(key) for key in expected} == expected
+
+
+def test_everything_served_stands_in_the_catalogue(service):
+    run(service, 0)
+    service.tell(EventKind.STARTED, suite="f1")
+    served = {
+        f"{family.name}_total" if family.type == "counter" else family.name: family
+        for family in text_string_to_metric_families(service.get("/metrics")[2])
+    }
+    known = {metric.name: metric for metric in CATALOGUE}
+    assert served.keys() <= known.keys()
+    assert all(family.documentation == known[name].help for name, family in served.items())
+
+
+def test_ready_once_every_source_has_recovered_and_runs(service):
+    assert service.ready() == (503, {})
+    service.health.expect(["csv", "kinesis"])
+    assert service.ready() == (503, {"csv": "starting", "kinesis": "starting"})
+    service.tell(EventKind.RECOVERED)
+    service.tell(EventKind.RECOVERED, "csv")
+    service.tell(EventKind.STARTED)
+    assert service.ready() == (503, {"csv": "recovered", "kinesis": "running"})
+    service.tell(EventKind.STARTED, "csv")
+    assert service.ready() == (200, {"csv": "running", "kinesis": "running"})
+
+
+def test_not_ready_while_a_source_waits_for_its_restart(service):
+    service.health.expect(["kinesis"])
+    service.tell(EventKind.STARTED)
+    service.tell(EventKind.FAILED, error="SourceError")
+    service.tell(EventKind.RECOVERED)
+    assert service.ready() == (503, {"kinesis": "failed"})
+    service.tell(EventKind.STARTED)
+    assert service.ready()[0] == 200
+
+
+def test_not_ready_when_a_running_source_is_silent(service):
+    service.health.expect(["kinesis"])
+    service.tell(EventKind.STARTED)
+    service.clock.now += 59
+    service.health.heard("kinesis")
+    service.clock.now += 59
+    assert service.ready()[0] == 200
+    service.clock.now += 1
+    assert service.ready() == (503, {"kinesis": "stalled for 60 s"})
+    service.health.heard("kinesis")
+    assert service.ready()[0] == 200
+
+
+def test_a_source_that_has_read_everything_is_not_stalled(service):
+    service.health.expect(["kinesis"])
+    service.tell(EventKind.DONE)
+    service.clock.now += 1e6
+    assert service.ready() == (200, {"kinesis": "done"})
+
+
+def test_alive_and_what_else_there_is(service):
+    assert service.get("/healthz")[::2] == (200, "alive\n")
+    status, _, body = service.get("/")
+    assert status == 404
+    assert "/metrics" in body
+    assert service.get("/metrics?name=x")[0] == 200
+
+
+def test_a_scraper_that_wants_openmetrics_gets_it(service):
+    run(service, 0)
+    _, content_type, body = service.get("/metrics", Accept="application/openmetrics-text; version=1.0.0")
+    assert content_type.startswith("application/openmetrics-text")
+    assert body.endswith("# EOF\n")
+
+
+def test_a_client_that_says_nothing_holds_up_nobody(service):
+    with socket.create_connection(("127.0.0.1", service.endpoint.port)):
+        assert service.get("/healthz")[0] == 200
+        service.endpoint.close()
+        service.endpoint = Endpoint(service.values, service.health.look, port=service.endpoint.port)
+
+
+def test_hostile_labels_survive(service):
+    evil = 'a"b\\c\nd{}<script> \u202e'
+    service.tell(EventKind.FAILED, error=evil)
+    assert service.scrape()[("qsr_failures_total", evil)] == 1

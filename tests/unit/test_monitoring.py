@@ -1,0 +1,142 @@
+"""Metrics never harm the service: a taken port, a broken ledger, a broken sample."""
+
+from __future__ import annotations
+
+import socket
+import time
+import urllib.request
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+
+import pytest
+
+from streaming_app.config.models import Config
+from streaming_app.events import EventKind, SourceEvent
+from streaming_app.journal.ledger import Ledger
+from streaming_app.metrics import catalogue as m
+from streaming_app.metrics import samples
+from streaming_app.metrics.monitoring import Monitoring
+from streaming_app.metrics.values import Values
+from streaming_app.sink import SinkOptions
+from streaming_app.storage import open_storage
+from tests.metrics_lake import batch, entry, publish
+
+
+@dataclass(frozen=True)
+class Usage:
+    used: int
+    most: int = 0
+
+    def getUsed(self) -> int:  # noqa: N802
+        return self.used
+
+    def getMax(self) -> int:  # noqa: N802
+        return self.most
+
+
+BEAN = SimpleNamespace(getHeapMemoryUsage=lambda: Usage(5, 9), getNonHeapMemoryUsage=lambda: Usage(3))
+FACTORY = SimpleNamespace(getMemoryMXBean=lambda: BEAN)
+JVM = SimpleNamespace(java=SimpleNamespace(lang=SimpleNamespace(management=SimpleNamespace(ManagementFactory=FACTORY))))
+SPARK = SimpleNamespace(version="4.1.1", _jvm=JVM)
+
+
+@pytest.fixture
+def sink(tmp_path, orders):
+    return SinkOptions(f"{tmp_path}/lake", f"{tmp_path}/cp", "kinesis:o", "kinesis", "stream", orders.to_option(), "f")
+
+
+@pytest.fixture
+def begin(tmp_path):
+    begun = []
+
+    def begin(alert=lambda _: None, **metrics) -> Monitoring:
+        document = {"dataset": "d", "suite": "s", "lake": {"root": f"{tmp_path}/lake"}, "metrics": metrics}
+        begun.append(Monitoring(Config(**document, sources={"csv": {"enabled": True}}), alert))
+        return begun[-1]
+
+    yield begin
+    for monitoring in begun:
+        monitoring.close()
+
+
+def until(condition) -> None:
+    deadline = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_it_listens_on_this_machine_only_unless_told_otherwise(begin):
+    assert begin().endpoint.host == "127.0.0.1"
+
+
+def test_a_port_that_is_taken_is_an_alert_and_the_service_goes_on(begin, sink):
+    alerts = []
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monitoring = begin(alerts.append, port=taken.getsockname()[1])
+    assert monitoring.endpoint is None
+    assert "metrics.port" in alerts[0].text
+    monitoring.watch({"kinesis": sink}, SPARK)
+    monitoring.on_batch(batch(0))
+
+
+def test_switched_off_it_serves_nothing_and_takes_everything(begin, sink):
+    monitoring = begin(enabled=False)
+    monitoring.watch({"kinesis": sink}, SPARK)
+    monitoring.on_event(SourceEvent(EventKind.STARTED, "kinesis"))
+    monitoring.on_batch(batch(0))
+    monitoring.heard("kinesis")
+    assert monitoring.endpoint is None
+
+
+def test_a_broken_ledger_is_logged_and_raises_nothing(begin, sink, caplog):
+    open_storage(sink.checkpoint).put("ledger/published.json", b"{")
+    monitoring = begin()
+    monitoring.watch({"kinesis": sink}, SPARK)
+    monitoring.on_batch(batch(0))
+    assert "could not take something" in caplog.text
+    with urllib.request.urlopen(f"{monitoring.endpoint.url}/healthz", timeout=5) as answer:  # noqa: S310 - http
+        assert answer.status == 200
+
+
+def test_everything_is_there_soon_after_the_start(begin, sink):
+    storage = open_storage(sink.checkpoint)
+    publish(storage, 0, 1)
+    monitoring = begin()
+    monitoring.watch({"kinesis": sink}, SPARK)
+    values = monitoring.values
+    assert values.get(m.ROWS_READ, "kinesis") == 20
+    until(lambda: values.get(m.STAGED_FILES, "kinesis") == 0)
+    assert values.get(m.JVM_MEMORY, "heap") == 5
+    assert values.get(m.JVM_MEMORY, "nonheap") == 3
+    assert values.get(m.JVM_LIMIT, "heap") == 9
+    assert values.get(m.PYTHON_MEMORY) > 10_000_000
+    assert 0 < values.get(m.DISK_FREE, "lake") <= values.get(m.DISK_SIZE, "lake")
+    assert values.get(m.TRIGGER) == 1
+
+
+def test_half_way_files_and_entries_are_seen(sink):
+    values = Values()
+    lake = sink.open_lake()
+    staging = lake.stage("clean/input_source=stream/order_date=2026-03-01/a-kinesis-1.parquet", "kinesis")
+    staging.write(b"x")
+    staging.finish()
+    storage = open_storage(sink.checkpoint)
+    publish(storage, 0)
+    Ledger(storage).append_if_absent(entry(1))
+    samples.sample_lake(values, "kinesis", sink)
+    assert values.get(m.STAGED_FILES, "kinesis") == 1
+    assert values.get(m.UNPUBLISHED, "kinesis") == 1
+    samples.sample_lake(values, "csv", replace(sink, owner="csv"))
+    assert values.get(m.STAGED_FILES, "csv") == 0
+
+
+def test_a_sample_that_fails_holds_up_no_other():
+    seen = []
+
+    def broken() -> None:
+        raise OSError
+
+    sampler = samples.Sampler([broken, lambda: seen.append(1)], interval=0.01)
+    until(lambda: len(seen) > 2)
+    sampler.close()
