@@ -17,15 +17,19 @@ from streaming_app.storage import Storage
 
 _KEY: Final = f"{LEDGER}/totals.json"
 _SAVE_EVERY: Final = 100  # batches: one small write for each hundred
-_FORMAT: Final = 1
+_FORMAT: Final = 2  # of the file; another one is made anew
 
 
 @dataclass
 class Totals:
-    """Sums up to batch `through`. Rows by outcome, stage and rule; files and bytes by table; breaches by limit."""
+    """Sums up to batch `through`. Rows by outcome, stage and rule; files and bytes by table; breaches by limit.
+
+    `breached` are batches that broke any limit.
+    """
 
     through: int = -1
     batches: int = 0
+    breached: int = 0
     rows: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("read", "clean", "dead", "duplicates"), 0))
     by_stage: dict[str, int] = field(default_factory=dict)
     by_reason: dict[str, int] = field(default_factory=dict)
@@ -42,6 +46,7 @@ class Totals:
         counts = entry.counts
         self.through = entry.batch_id
         self.batches += 1
+        self.breached += bool(entry.breaches)
         _add(self.rows, {name: getattr(counts, name) for name in self.rows})
         for name in ("by_stage", "by_reason", "by_warning", "by_info"):
             _add(getattr(self, name), getattr(counts, name))

@@ -86,6 +86,8 @@ INFOS = _ever("qsr_infos_total", "Rows that failed a rule of severity info.", "r
 BREACHES = _ever(
     "qsr_breaches_total", "Micro-batches that broke a quality limit and were published.", "limit", open_label="limit"
 )
+# Exists from the start, so that an increase from nothing to one is seen; a series with labels begins at one.
+BREACHED = _ever("qsr_breached_batches_total", "Micro-batches that broke any quality limit and were published.")
 
 # Micro-batches.
 BATCHES = _ever("qsr_batches_total", "Published micro-batches.")

@@ -95,6 +95,7 @@ class Recorder:
             (m.ROWS_CLEAN, rows["clean"]),
             (m.ROWS_DUPLICATE, rows["duplicates"]),
             (m.BATCHES, totals.batches),
+            (m.BREACHED, totals.breached),
         ):
             values.set(metric, number, source)
         stages = dict.fromkeys(("decode", "cast", "rule"), 0) | totals.by_stage

@@ -111,6 +111,7 @@ def test_known_batches_give_exactly_the_known_figures(service):
         ("qsr_warnings_total", "late_order"): 12,
         ("qsr_infos_total", "round_amount"): 15,
         ("qsr_breaches_total", "late"): 3,
+        ("qsr_breached_batches_total",): 3,
         ("qsr_batches_total",): 3,
         ("qsr_files_written_total", "clean"): 6,
         ("qsr_files_written_total", "dead_letter"): 3,
