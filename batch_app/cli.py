@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from batch_app.backfill import commands as backfill
+from batch_app.catalog import commands as catalog
 from batch_app.dead_letters import commands as dead_letters
 from batch_app.gate import commands as gate
 from batch_app.query import commands as query
@@ -53,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     gate.add_parser(commands)
     backfill.add_parsers(commands)
     query.add_parser(commands)
+    catalog.add_parser(commands)
     return parser
 
 

@@ -1,0 +1,1 @@
+"""`catalog`: how Athena and other engines come to know the lake's two tables."""
