@@ -374,6 +374,22 @@ class AthenaConfig(Model):
     )
 
 
+class CloudWatchConfig(Model):
+    """Figures to Amazon CloudWatch, where nothing scrapes. Needs cloudwatch:PutMetricData; docs/metrics.md says what it costs."""
+
+    enabled: bool = Field(False, description="Send metrics by PutMetricData.")
+    namespace: Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[A-Za-z0-9._/#-][A-Za-z0-9._/# -]*$")] = (
+        Field(
+            "qsr-ingest", description="CloudWatch's namespace; one for each service that runs, else their figures mix."
+        )
+    )
+    every: Annotated[float, BeforeValidator(parse_duration), Field(ge=1, allow_inf_nan=False)] = Field(
+        60.0, description="How often; CloudWatch keeps one minute's resolution."
+    )
+    region: str = Field("", description="Region; empty takes boto3's default.")
+    endpoint_url: Endpoint = Field("", description="Another endpoint than AWS's own.")
+
+
 class MetricsConfig(Model):
     """Figures for Prometheus, and whether the service is alive and ready, over HTTP (docs/metrics.md)."""
 
@@ -391,6 +407,7 @@ class MetricsConfig(Model):
     sample_every: Annotated[float, BeforeValidator(parse_duration), Field(ge=1, allow_inf_nan=False)] = Field(
         30.0, description="Memory, disks and half-way files are looked at so often; on S3 that takes requests."
     )
+    cloudwatch: CloudWatchConfig = CloudWatchConfig()
 
 
 class ServiceConfig(Model):

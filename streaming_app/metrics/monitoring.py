@@ -14,6 +14,7 @@ from streaming_app.config import Config
 from streaming_app.events import SourceEvent
 from streaming_app.metrics import catalogue as m
 from streaming_app.metrics import samples
+from streaming_app.metrics.cloudwatch import CloudWatch
 from streaming_app.metrics.health import Health
 from streaming_app.metrics.prometheus import Endpoint
 from streaming_app.metrics.recorder import Recorder
@@ -35,6 +36,7 @@ class Monitoring:
         self._recorder = Recorder(self.values)
         self._health = Health(config.metrics.stalled_after)
         self._sampler: samples.Sampler | None = None
+        self._cloudwatch: CloudWatch | None = None
         self.endpoint = self._open() if config.metrics.enabled else None
 
     def _open(self) -> Endpoint | None:
@@ -51,7 +53,7 @@ class Monitoring:
 
     def watch(self, sinks: Mapping[str, SinkOptions], spark: Any) -> None:
         """Read the totals of every source (by name) from its ledger, and begin to sample."""
-        if self._config.metrics.enabled:
+        if self._config.metrics.enabled or self._config.metrics.cloudwatch.enabled:
             self._safely(self._watch, sinks, spark)
 
     def _watch(self, sinks: Mapping[str, SinkOptions], spark: Any) -> None:
@@ -69,6 +71,8 @@ class Monitoring:
             *(partial(samples.sample_lake, self.values, name, sink) for name, sink in sinks.items()),
         ]
         self._sampler = samples.Sampler(each, self._config.metrics.sample_every)
+        if self._config.metrics.cloudwatch.enabled:
+            self._cloudwatch = CloudWatch(self.values, self._config.metrics.cloudwatch, self._see_readiness)
 
     def on_batch(self, batch: Batch) -> None:
         """A micro-batch was published."""
@@ -87,7 +91,7 @@ class Monitoring:
     def close(self) -> None:
         """Keep the totals, and answer no more."""
         self._safely(self._recorder.save)
-        for part in (self._sampler, self.endpoint):
+        for part in (self._cloudwatch, self._sampler, self.endpoint):
             if part is not None:
                 self._safely(part.close)
 

@@ -15,6 +15,7 @@ from streaming_app.events import EventKind, SourceEvent
 from streaming_app.journal.ledger import Ledger
 from streaming_app.metrics import catalogue as m
 from streaming_app.metrics import samples
+from streaming_app.metrics.cloudwatch import CloudWatch
 from streaming_app.metrics.monitoring import Monitoring
 from streaming_app.metrics.values import Values
 from streaming_app.sink import SinkOptions
@@ -87,6 +88,16 @@ def test_switched_off_it_serves_nothing_and_takes_everything(begin, sink):
     monitoring.on_batch(batch(0))
     monitoring.heard("kinesis")
     assert monitoring.endpoint is None
+
+
+def test_cloudwatch_is_served_without_the_endpoint(begin, sink, monkeypatch):
+    asked = []
+    monkeypatch.setattr(CloudWatch, "_put", lambda _, data: asked.extend(data))
+    monitoring = begin(enabled=False, cloudwatch={"enabled": True})
+    monitoring.watch({"kinesis": sink}, SPARK)
+    monitoring.on_batch(batch(0))
+    monitoring.close()
+    assert {"qsr_rows_read_total", "qsr_ready"} <= {datum["MetricName"] for datum in asked}
 
 
 def test_a_broken_ledger_is_logged_and_raises_nothing(begin, sink, caplog):
