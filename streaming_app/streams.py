@@ -11,6 +11,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from streaming_app.config import Loaded
 from streaming_app.config.models import SourceName
+from streaming_app.config.positions import stream_name
 from streaming_app.journal.suites import SuiteBindings
 from streaming_app.pipeline import RowRule, process
 from streaming_app.places import checkpoint_of
@@ -117,7 +118,7 @@ def limits_of(loaded: Loaded, suite: Suite) -> Limits:
 def sink_options(loaded: Loaded, source: str, suite: Suite) -> SinkOptions:
     """The sink of one source, also for recovery, audit and replay."""
     config = loaded.config
-    labels = {SourceName.KINESIS: f"kinesis:{config.sources.kinesis.stream}", SourceName.CSV: "csv"}
+    labels = {SourceName.KINESIS: f"kinesis:{stream_name(config.sources.kinesis.stream)}", SourceName.CSV: "csv"}
     return SinkOptions(
         lake=config.lake.root,
         checkpoint=checkpoint_of(config, source),

@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from streaming_app.config.positions import stream_name
 from streaming_app.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def _options(options: argparse.Namespace) -> ProduceOptions:
         raise ConfigError("say where to send: --config FILE, or --stream NAME (and --region, --endpoint-url)")
     source = load(options.config).config.sources.kinesis if options.config else None
     return ProduceOptions(
-        stream=options.stream or (source.stream if source else ""),
+        stream=stream_name(options.stream or (source.stream if source else "")),
         region=options.region or (source.region if source else ""),
         endpoint_url=options.endpoint_url or (source.endpoint_url if source else ""),
         rate=options.rate,

@@ -67,6 +67,32 @@ def _consumer_without_name(config: Config) -> Findings:
         )
 
 
+def _role_settings_without_role(config: Config) -> Findings:
+    kinesis = config.sources.kinesis
+    for name in ("role_external_id", "role_session_name", "sts_endpoint_url"):
+        if getattr(kinesis, name) and not kinesis.role_arn:
+            yield Contradiction(
+                (f"sources.kinesis.{name}", "sources.kinesis.role_arn"),
+                "has a meaning for an assumed role only; name it in role_arn, or leave this out",
+            )
+
+
+def _two_addresses(config: Config) -> Findings:
+    kinesis = config.sources.kinesis
+    for name in ("use_fips_endpoint", "use_dualstack"):
+        if getattr(kinesis, name) and kinesis.endpoint_url:
+            yield Contradiction(
+                (f"sources.kinesis.{name}", "sources.kinesis.endpoint_url"),
+                "chooses one of AWS's own addresses, and endpoint_url names another; leave one of them out",
+            )
+    of_arn = kinesis.stream.split(":")[3] if kinesis.stream.startswith("arn:") else ""
+    if of_arn and kinesis.region and kinesis.region != of_arn:
+        yield Contradiction(
+            ("sources.kinesis.region", "sources.kinesis.stream"),
+            f"is {kinesis.region}, and the stream's ARN is in {of_arn}; leave the region out",
+        )
+
+
 def _tasks_never_retried(config: Config) -> Findings:
     match = re.fullmatch(r"local(?:\[([^,\]]*)(?:,\s*(\d+))?\])?", config.spark.master)
     if match and int(match[2] or 1) < 2:  # noqa: PLR2004 - a second attempt
@@ -224,6 +250,8 @@ CHECKS: Final[tuple[Callable[[Config], Findings], ...]] = (
     _no_source,
     _stream_without_name,
     _consumer_without_name,
+    _role_settings_without_role,
+    _two_addresses,
     _tasks_never_retried,
     _folders_overlap,
     _checkpoints_elsewhere,

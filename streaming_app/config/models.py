@@ -95,6 +95,9 @@ def parse_start(value: Any) -> str:
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")  # S3's bucket naming rules
 _ENDPOINT: Final = re.compile(r"https?://[^\s/]+\S*")
 _TOPIC: Final = re.compile(r"arn:[a-z0-9-]+:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]{1,256}")  # standard topics
+_STREAM_ARN: Final = re.compile(r"arn:aws[a-z-]*:kinesis:[a-z0-9-]+:\d{12}:stream/[A-Za-z0-9_.-]{1,128}")
+_ROLE: Final = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]{1,512}")
+_SESSION: Final = re.compile(r"[\w+=,.@-]{2,64}")  # AssumeRole's RoleSessionName
 _STREAM: Final = re.compile(r"[A-Za-z0-9_.-]{0,128}")  # CreateStream's StreamName
 
 
@@ -134,9 +137,23 @@ def _topic(value: str) -> str:
     return value
 
 
+def _role_arn(value: str) -> str:
+    if value and not _ROLE.fullmatch(value):
+        raise ValueError("is no role's ARN; write arn:aws:iam::123456789012:role/NAME")
+    return value
+
+
+def _session_name(value: str) -> str:
+    if value and not _SESSION.fullmatch(value):
+        raise ValueError("a session's name is 2 to 64 letters, digits, and _ + = , . @ -")
+    return value
+
+
 def _stream_name(value: str) -> str:
-    if not _STREAM.fullmatch(value):
-        raise ValueError("a stream's name is letters, digits, _ . and -, 128 at most; no ARN")
+    if not _STREAM.fullmatch(value) and not _STREAM_ARN.fullmatch(value):
+        raise ValueError(
+            "a stream's name is letters, digits, _ . and -, 128 at most; its ARN is arn:aws:kinesis:REGION:ACCOUNT:stream/NAME"
+        )
     return value
 
 
@@ -218,9 +235,22 @@ class KinesisConfig(Model):
     """The Kinesis source. Limits are per micro-batch; Kinesis's own per shard are kept by a limiter (facts: 5 reads/s, 2 MiB/s)."""
 
     enabled: bool = True
-    stream: Annotated[str, AfterValidator(_stream_name)] = Field("", description="Name of the stream.")
-    region: str = Field("", description="Region; empty takes boto3's default.")
-    endpoint_url: Endpoint = Field("", description="Another endpoint than AWS's own.")
+    stream: Annotated[str, AfterValidator(_stream_name)] = Field(
+        "", description="Name of the stream, or its ARN, which another account's stream is read by."
+    )
+    region: str = Field("", description="Region; empty takes the ARN's, or boto3's default.")
+    endpoint_url: Endpoint = Field("", description="Another endpoint than AWS's own, for example a VPC endpoint.")
+    role_arn: Annotated[str, AfterValidator(_role_arn)] = Field(
+        "",
+        description="Read as this role, assumed through STS and renewed before it expires; empty: boto3's default chain.",
+    )
+    role_external_id: str = Field("", description="The external id that the role's trust policy asks for.")
+    role_session_name: Annotated[str, AfterValidator(_session_name)] = Field(
+        "", description="How the session is called in the other account's CloudTrail; empty: qsr-ingest."
+    )
+    sts_endpoint_url: Endpoint = Field("", description="Another STS endpoint than AWS's own.")
+    use_fips_endpoint: bool = Field(False, description="Use AWS's FIPS endpoint of the region.")
+    use_dualstack: bool = Field(False, description="Use AWS's dual-stack (IPv6) endpoint of the region.")
     start: Annotated[str, BeforeValidator(parse_start)] = Field(
         "TRIM_HORIZON",
         description="Where a new checkpoint begins: LATEST, TRIM_HORIZON (or EARLIEST), AT_TIMESTAMP 2026-03-01T00:00:00Z, or"

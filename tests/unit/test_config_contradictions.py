@@ -27,6 +27,10 @@ def csv(**settings: Any) -> dict[str, Any]:
     return {"csv": {**CSV, **settings}}
 
 
+def kinesis(**settings: Any) -> dict[str, Any]:
+    return {"sources": {"kinesis": {"enabled": True, "stream": "orders", **settings}}}
+
+
 @pytest.mark.parametrize(
     ("changes", "key"),
     [
@@ -35,6 +39,12 @@ def csv(**settings: Any) -> dict[str, Any]:
         (
             {"sources": {"kinesis": {"enabled": True, "stream": "s", "consumer_type": "efo"}}},
             "sources.kinesis.consumer_name",
+        ),
+        (kinesis(role_external_id="x"), "sources.kinesis.role_external_id"),
+        (kinesis(use_fips_endpoint=True, endpoint_url="https://example.org"), "sources.kinesis.use_fips_endpoint"),
+        (
+            kinesis(stream="arn:aws:kinesis:eu-west-1:123456789012:stream/orders", region="eu-west-2"),
+            "sources.kinesis.region",
         ),
         ({"spark": {"master": "local"}}, "spark.master"),
         ({"spark": {"master": "local[*]"}}, "spark.master"),

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from streaming_app.errors import SourceError
-from streaming_app.sources.kinesis.client import Endpoint, KinesisClient
+from streaming_app.sources.kinesis.access import Endpoint
+from streaming_app.sources.kinesis.client import KinesisClient
 from streaming_app.sources.kinesis.failures import TemporaryError
 from streaming_app.sources.kinesis.interleave import interleave
 from streaming_app.sources.kinesis.limiter import Limiters, ShardLimiter

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, NoReturn, Protocol
 
-import boto3
 import msgspec
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as BotoConnectionError
 
 from streaming_app.errors import SourceError
+from streaming_app.sources.kinesis.access import Endpoint, kinesis_client
 from streaming_app.sources.kinesis.failures import InUseError, IteratorExpiredError, NotFoundError, TemporaryError
 from streaming_app.sources.kinesis.messages import RECORDS, RecordsAnswer, ShardListed, StreamSummary
 from streaming_app.sources.kinesis.positions import iterator_arguments, starting_position
@@ -41,15 +40,6 @@ _SERVER_ERROR: Final = 500
 _HTTP_OK_BELOW: Final = 300
 _LISTING_RESTARTS: Final = 3
 _ANSWER: Final = "DecodedAnswer"
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """Which stream, and where. Credentials come from boto3's default chain."""
-
-    stream: str
-    region: str = ""
-    endpoint_url: str = ""
 
 
 class Fetched(NamedTuple):
@@ -106,18 +96,19 @@ class KinesisClient:
     """One stream's calls; safe to share between threads. Nothing is retried here."""
 
     def __init__(self, endpoint: Endpoint, connections: int = 32) -> None:
-        self._stream = endpoint.stream
+        self._stream, self._named = endpoint.stream, endpoint.named
+        self._arn = {name: value for name, value in endpoint.named.items() if name == "StreamARN"}
         self._boto = _boto_client(endpoint, connections)
         self._boto.meta.events.register("before-parse.kinesis.GetRecords", _decode_records)
         self._boto.meta.events.register("before-parse.kinesis.SubscribeToShard", _keep_body)
 
     def get_records(self, iterator: str, limit: int) -> Fetched:
-        response = self._call(self._boto.get_records, ShardIterator=iterator, Limit=limit)
+        response = self._call(self._boto.get_records, ShardIterator=iterator, Limit=limit, **self._arn)
         return Fetched(response[_ANSWER], response["ResponseMetadata"]["HTTPHeaders"].get("date"))
 
     def shard_iterator(self, shard: str, position: str) -> str:
         arguments = {"ShardIteratorType": "LATEST"} if position == "LATEST" else iterator_arguments(position)
-        response = self._call(self._boto.get_shard_iterator, StreamName=self._stream, ShardId=shard, **arguments)
+        response = self._call(self._boto.get_shard_iterator, **self._named, ShardId=shard, **arguments)
         return str(response["ShardIterator"])
 
     def list_shards(self) -> list[ShardListed]:
@@ -129,7 +120,7 @@ class KinesisClient:
         raise TemporaryError(f"listing the shards of stream {self._stream!r} takes longer than a listing lives (300 s)")
 
     def describe(self) -> StreamSummary:
-        found = self._call(self._boto.describe_stream_summary, StreamName=self._stream)["StreamDescriptionSummary"]
+        found = self._call(self._boto.describe_stream_summary, **self._named)["StreamDescriptionSummary"]
         return StreamSummary(
             found["StreamARN"], found["StreamCreationTimestamp"].timestamp(), found["RetentionPeriodHours"]
         )
@@ -156,7 +147,7 @@ class KinesisClient:
         self._call(self._boto.deregister_stream_consumer, StreamARN=stream, ConsumerName=name)
 
     def _list_shards(self) -> list[ShardListed]:
-        arguments: dict[str, Any] = {"StreamName": self._stream}
+        arguments: dict[str, Any] = dict(self._named)
         shards: list[ShardListed] = []
         while arguments:
             response = self._call(self._boto.list_shards, **arguments)
@@ -228,15 +219,7 @@ def _boto_client(endpoint: Endpoint, connections: int) -> Any:
         max_pool_connections=connections,
         user_agent_extra="qsr-ingest",
     )
-    try:
-        return boto3.session.Session().client(
-            "kinesis",
-            region_name=endpoint.region or None,
-            endpoint_url=endpoint.endpoint_url or None,
-            config=config,
-        )
-    except (BotoCoreError, ValueError) as error:
-        raise SourceError(f"stream {endpoint.stream!r}: {error}; check region and endpoint_url") from error
+    return kinesis_client(endpoint, config)
 
 
 _CREATING = threading.Lock()

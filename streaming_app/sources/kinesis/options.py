@@ -12,7 +12,7 @@ from typing import Any, Final
 from streaming_app.config.models import KinesisConfig, parse_duration, parse_past, parse_size, parse_start
 from streaming_app.errors import ConfigError, Problem
 from streaming_app.schema import Dataset
-from streaming_app.sources.kinesis.client import Endpoint
+from streaming_app.sources.kinesis.access import SESSION_NAME, Endpoint, Role
 from streaming_app.storage import StorageOptions
 
 _PLACE: Final = "Kinesis source option"
@@ -61,6 +61,12 @@ class KinesisOptions:
     consumer_type: str = "polling"
     consumer_name: str = ""
     deregister_consumer: bool = False
+    role_arn: str = ""
+    role_external_id: str = ""
+    role_session_name: str = SESSION_NAME
+    sts_endpoint_url: str = ""
+    use_fips_endpoint: bool = False
+    use_dualstack: bool = False
 
     def shared_by(self, shards: int) -> KinesisOptions:
         """The same where each of so many shards has its share of the micro-batch's limits."""
@@ -77,8 +83,16 @@ class KinesisOptions:
 
     @property
     def endpoint(self) -> Endpoint:
-        """The stream and where it is."""
-        return Endpoint(self.stream_name, self.region, self.endpoint_url)
+        """The stream, where it is, and as whom it is read."""
+        role = Role(self.role_arn, self.role_external_id, self.role_session_name, self.sts_endpoint_url)
+        return Endpoint(
+            self.stream_name,
+            self.region,
+            self.endpoint_url,
+            role if self.role_arn else None,
+            self.use_fips_endpoint,
+            self.use_dualstack,
+        )
 
 
 def _text(value: str) -> str:
@@ -161,6 +175,12 @@ _PARSERS: Final[dict[str, Callable[[str], Any]]] = {
     "consumer_type": _consumer_type,
     "consumer_name": _text,
     "deregister_consumer": _flag,
+    "role_arn": _text,
+    "role_external_id": _text,
+    "role_session_name": _text,
+    "sts_endpoint_url": _text,
+    "use_fips_endpoint": _flag,
+    "use_dualstack": _flag,
 }
 # EMR's names (lower case) -> ours and how the value is written there; None: accepted, there is nothing to set here.
 _ALIASES: Final[dict[str, tuple[str | None, Callable[[str], Any]]]] = {
@@ -175,6 +195,9 @@ _ALIASES: Final[dict[str, tuple[str | None, Callable[[str], Any]]]] = {
     "kinesis.getrecords.fetchintervalms": ("fetch_interval", _milliseconds),
     "kinesis.consumertype": ("consumer_type", _consumer_type),
     "kinesis.consumername": ("consumer_name", _text),
+    "kinesis.stsrolearn": ("role_arn", _text),
+    "kinesis.stssessionname": ("role_session_name", _text),
+    "kinesis.stsendpointurl": ("sts_endpoint_url", _text),
     "kinesis.describeshardinterval": (None, _ignored),  # children come with a shard's last answer, nothing is polled
 }
 _REQUIRED: Final = {
@@ -196,6 +219,9 @@ def parse_options(options: Mapping[str, str], *, decoded: bool) -> KinesisOption
     problems += [Problem(_PLACE, name, why) for name, why in required.items() if name not in values]
     if values.get("consumer_type") == EFO and "consumer_name" not in values:
         problems.append(Problem(_PLACE, "consumer_name", "name the consumer; each query needs one of its own"))
+    if "role_arn" not in values:
+        needless = [name for name in ("role_external_id", "sts_endpoint_url") if name in values]
+        problems += [Problem(_PLACE, name, "belongs to role_arn, which is not given") for name in needless]
     if "dataset" in values and not decoded:
         problems.append(Problem(_PLACE, "dataset", "is for the format kinesis-py-decoded"))
     if problems:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from streaming_app.errors import SourceError
-from streaming_app.sources.kinesis.client import Endpoint, KinesisApi
+from streaming_app.sources.kinesis.access import Endpoint
+from streaming_app.sources.kinesis.client import KinesisApi
 from streaming_app.sources.kinesis.clock import Clock
 from streaming_app.sources.kinesis.failures import IteratorExpiredError
 from streaming_app.sources.kinesis.limiter import ShardLimiter

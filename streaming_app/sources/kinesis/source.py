@@ -18,6 +18,7 @@ import pyarrow as pa
 from pyspark.sql.datasource import DataSource, DataSourceStreamReader, InputPartition
 from pyspark.sql.types import StructType
 
+from streaming_app.config.positions import stream_name
 from streaming_app.errors import SourceError
 from streaming_app.schema import Dataset
 from streaming_app.sources.kinesis.client import DECODING
@@ -126,5 +127,5 @@ def _batches(context: Context, layout: Layout, partition: EpochPartition, task: 
     )
     for rows in read.rows():
         with DECODING:
-            batch = layout.batch(context.options.stream_name, task.shard, rows)
+            batch = layout.batch(stream_name(context.options.stream_name), task.shard, rows)
         yield batch
