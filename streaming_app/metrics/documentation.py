@@ -23,6 +23,9 @@ this machine can ask, as there is no password; no row's content is served.
 - Ages are timestamps, as Prometheus wants them: `time() - qsr_last_success_timestamp_seconds`.
 - `source` is `kinesis` or `csv`. Values of a label in *italics* come from configuration or data; a source's first
   {MOST_VALUES} have series of their own, the rest share `other`.
+- What it costs: one update for each micro-batch, on the driver, beside the query and not in it: 0.16 ms with 64 shards and 40
+  reasons (measured on two busy cores); a scrape takes 1.4 ms. A first start reads the whole ledger, 10,000 batches in 0.3 s; later ones
+  only what came after the sums that were kept.
 
 ## CloudWatch
 Where nothing scrapes (Glue, EMR Serverless), `metrics.cloudwatch.enabled` sends the same figures by PutMetricData once a minute,

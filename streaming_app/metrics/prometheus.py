@@ -119,8 +119,7 @@ class Endpoint:
 
 
 class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False  # a client that keeps its connection open does not hold up the end
+    daemon_threads = True  # a client that keeps its connection open does not hold up the end
 
     def __init__(self, address: tuple[str, int], answer: Callable[[str, str], Answer]) -> None:
         self.answer = answer

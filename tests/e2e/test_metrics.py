@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from streaming_app.metrics.catalogue import CATALOGUE
 from tests.fault.rig import STREAM, Rig
+from tests.prometheus_server import INSTALLED, prometheus_server
 from tests.strict_kinesis import strict_kinesis
 
 pytestmark = [pytest.mark.spark, pytest.mark.timeout(600)]
@@ -27,11 +28,15 @@ NOT_HERE = {
 }
 
 
+def address(rig: Rig) -> str:
+    """Of the service that was started last."""
+    return [line["url"] for line in rig.lines() if line.get("message") == "metrics"][-1].removesuffix("/metrics")
+
+
 def ask(rig: Rig, path: str) -> tuple[int, str]:
     """What the service that was started last answers; status 0 before it says where."""
-    urls = [line["url"] for line in rig.lines() if line.get("message") == "metrics"]
     try:
-        with urllib.request.urlopen(urls[-1].replace("/metrics", path), timeout=5) as answer:  # noqa: S310 - http
+        with urllib.request.urlopen(address(rig) + path, timeout=5) as answer:  # noqa: S310 - http
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
@@ -104,5 +109,20 @@ def test_known_input_gives_exactly_the_known_figures_over_a_kill_and_a_restart(t
         try:
             rig.wait_for(lambda: ask(rig, "/readyz")[0] == 200)
             assert totals(rig) == TRUTH  # since ever, without reading a row again
+            scraped_exactly(rig, tmp_path / "prometheus", service)
         finally:
             rig.kill(service)
+
+
+def scraped_exactly(rig: Rig, folder: Path, service) -> None:
+    """A real Prometheus has the same figures, and sees the service die."""
+    if not INSTALLED:
+        return
+    with prometheus_server(folder, address(rig).removeprefix("http://")) as prometheus:
+        rig.wait_for(lambda: prometheus.query("qsr_ready"), timeout=30)
+        found = prometheus.query('{__name__=~"qsr_rows_.*_total|qsr_rejections_total"}')
+        assert found == TRUTH
+        assert prometheus.query("qsr_ready") == {("qsr_ready",): 1}
+        assert prometheus.query('ALERTS{alertname="IngestDown"}') == {}
+        rig.kill(service)
+        rig.wait_for(lambda: prometheus.query('ALERTS{alertname="IngestDown"}'), timeout=30)
