@@ -113,23 +113,31 @@ class Backfill:
         self, files: Sequence[SourceFile], key: str | None, outcome: Outcome, progress: Progress | None = None
     ) -> None:
         """Finish what was cut off, then load what is new. Raises QualityStop, DataLossError, SinkError."""
-        outcome.finished += self._recover(outcome)
+        finished = self._recover(outcome)
         new = self.new(files)
-        outcome.already += len(files) - len(new)
+        outcome.already += len({file.name for file in files} - {file.name for file in new} - finished)
         for part in _parts(new):
             self._one(part, key, outcome)
             if progress:
                 progress(len(part))
 
     def unfinished(self) -> bool:
-        """Whether a run was cut off."""
-        return bool(self._log.live_epochs())
+        """Whether a run was cut off before its batch was committed."""
+        committed = self._committed()
+        return any(epoch > committed for epoch in self._log.live_epochs())
+
+    def _committed(self) -> int:
+        """The epoch of the last batch that is done; epochs begin with 1, batches with 0."""
+        return read_spark_log(self._checkpoint).last_committed + 1
 
     def _reads(self) -> Iterator[UnitRead]:
+        """Of every batch that is done."""
         for _, units in self._log.sealed():
             yield from units.values()
+        committed = self._committed()
         for epoch in self._log.live_epochs():
-            yield from self._log.units(epoch).values()
+            if epoch <= committed:
+                yield from self._log.units(epoch).values()
 
     def _changed(self, file: SourceFile, read: UnitRead) -> bool:
         if (file.etag, file.size) == (read.detail["etag"], read.detail["size"]):
@@ -143,18 +151,20 @@ class Backfill:
                 digest.update(block)
         return digest.hexdigest()
 
-    def _recover(self, outcome: Outcome) -> int:
-        """Finish the batch that a killed run left, in whatever state. Returns how many there were: 0 or 1."""
+    def _recover(self, outcome: Outcome) -> set[str]:
+        """Finish the batch that a killed run left, in whatever state. Returns the names of its files."""
         Committer(self._sink).recover()
-        batch = read_spark_log(self._checkpoint).last_committed + 1
-        if self._log.plan(batch + 1) is None:
-            return 0
-        self._one([], None, outcome)
-        return 1
+        committed = self._committed()
+        if any(epoch <= committed for epoch in self._log.live_epochs()):
+            self._log.seal(committed)  # cut off just before the end
+        if self._log.plan(committed + 1) is None:
+            return set()
+        outcome.finished += 1
+        return self._one([], None, outcome)
 
-    def _one(self, files: Sequence[SourceFile], key: str | None, outcome: Outcome) -> None:
-        """One batch: the plan in force is an earlier, unfinished run's if there is one, otherwise this."""
-        batch = read_spark_log(self._checkpoint).last_committed + 1
+    def _one(self, files: Sequence[SourceFile], key: str | None, outcome: Outcome) -> set[str]:
+        """One batch: the plan in force is an earlier, unfinished run's if there is one, otherwise this. Returns its files."""
+        batch = self._committed()
         epoch = batch + 1
         plan = self._log.put_plan_if_absent(epoch, {"files": [file.to_json() for file in files], "key": key})
         planned = [SourceFile.from_json(value) for value in plan["files"]]
@@ -162,6 +172,7 @@ class Backfill:
         self._checkpoint.put(f"{COMMITS}/{batch}", b"v1\n{}")
         self._log.seal(epoch)
         outcome.add(self.name, entry, len(planned))
+        return {file.name for file in planned}
 
     def _write(self, batch: int, epoch: int, files: Sequence[SourceFile], key: str | None) -> Entry:
         suite = self._bound()

@@ -120,16 +120,16 @@ def show(outcome: Outcome) -> None:
     """The report for people."""
     out = console()
     would = "would be loaded" if outcome.dry_run else "loaded"
-    out.print(
-        f"{outcome.files:,} files {would}, {outcome.already:,} were before, {outcome.ignored:,} are neither CSV nor JSON"
-    )
+    out.print(f"{outcome.files:,} files {would}, {outcome.already:,} were before")
+    if outcome.ignored:
+        out.print(f"{outcome.ignored:,} files are neither CSV nor JSON by their names, and were left out")
     if outcome.finished:
         out.print("a run that was cut off " + ("waits to be finished" if outcome.dry_run else "was finished first"))
     if outcome.dry_run or not outcome.batches:
         return
-    made = table("rows", "read", "clean", "dead letters", "duplicates", numbers=(1, 2, 3, 4))
+    made = table("rows read", "clean", "dead letters", "duplicates", numbers=(0, 1, 2, 3))
     counts = (outcome.read, outcome.clean, outcome.dead, outcome.duplicates)
-    made.add_row("", *(f"{count:,}" for count in counts))
+    made.add_row(*(f"{count:,}" for count in counts))
     print_fitting(out, made)
     if outcome.by_reason:
         reasons = table("rejected because", "rows", numbers=(1,))

@@ -15,6 +15,7 @@ from batch_app.cli import main
 from streaming_app.sink.commit import Committer
 from tests.audit_lake import LakeBuilder
 from tests.dead_lake import HEADER, csv_row, event
+from tests.webhook_receiver import webhook_receiver
 
 pytestmark = pytest.mark.spark
 
@@ -82,7 +83,7 @@ def test_run_that_dies_between_ledger_and_publication_is_finished_by_the_next(la
     assert not list(Path(lake.root).glob("clean/**/part-*.parquet"))
     capsys.readouterr()
     report = run(lake, tmp_path, capsys, "backfill", f"{lake.root}/raw_stream")
-    assert (report["finished"], report["read"], report["already"]) == (1, 7, 2)
+    assert (report["finished"], report["read"], report["already"]) == (1, 7, 0)
     assert len(rows(lake)) == 4
     assert run(lake, tmp_path, capsys, "audit", "--settled")["ok"]
 
@@ -104,7 +105,11 @@ def test_orders_that_are_there_are_skipped_on_spark_too(lake, tmp_path, capsys, 
 def test_ingest_loads_what_passes_the_gate_and_stops_with_3_before_what_does_not(lake, tmp_path, capsys):
     bad, good = f"{lake.root}/raw/day.csv", tmp_path / "good.csv"
     good.write_text(f"{HEADER}\n{csv_row('g1')}\n{csv_row('g2')}\n")
-    refused = run(lake, tmp_path, capsys, "ingest", "--engine", "spark", "--no-docs", bad, code=3)
+    with webhook_receiver() as receiver:
+        alerts = ["--set", f"alerts.webhook_url={receiver.url}"]
+        refused = run(lake, tmp_path, capsys, "ingest", "--engine", "spark", "--no-docs", bad, *alerts, code=3)
+        (alert,) = receiver.wait(1)
+    assert "Quality gate failed" in alert["text"]
     assert refused["gate"]["success"] is False
     assert refused["backfill"] is None
     assert not Path(lake.root, "clean").exists()

@@ -212,8 +212,9 @@ def test_run_that_was_cut_off_is_finished_first_with_its_own_files(rig, monkeypa
         dying.run(rig.find("raw_stream/2026/03/01"), None, Outcome(dry_run=False))
     monkeypatch.undo()
     assert rig.backfill().unfinished()
-    outcome = rig.run("raw_stream/2026/03/02")
-    assert (outcome.finished, outcome.files) == (1, 2)
+    assert len(rig.backfill().new(rig.find("raw_stream"))) == 2  # what a dry run says
+    outcome = rig.run("raw_stream")
+    assert (outcome.finished, outcome.files, outcome.already) == (1, 2, 0)
     assert len(rig.rows()) == 5
     assert not rig.backfill().unfinished()
     rig.audit()
