@@ -1,7 +1,8 @@
 """Commands of the batch application: arguments -> configuration -> work; errors -> messages and exit codes.
 
 Exit codes: 0 done, nothing wrong; 1 the audit found a difference; 2 unusable configuration, filters or input; 3 the gate
-failed; 5 counts that do not add up; 6 the lake or its ledger could not be read or written; 130 Ctrl-C.
+failed or the circuit breaker stopped a backfill; 5 counts that do not add up; 6 the lake or its ledger could not be read
+or written; 130 Ctrl-C.
 """
 
 from __future__ import annotations
