@@ -17,7 +17,7 @@ from typing import Any
 
 from streaming_app import __version__
 from streaming_app.arguments import add_config_arguments, load_all
-from streaming_app.commands import demo, positions, produce
+from streaming_app.commands import demo, doctor, positions, produce
 from streaming_app.config import Loaded, effective_yaml
 from streaming_app.config.models import parse_duration, parse_past
 from streaming_app.errors import ConfigError, IngestError
@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     check.set_defaults(command=check_config)
     positions.add_parser(commands)
+    doctor.add_parser(commands)
     produce.add_parser(commands)
     demo.add_parser(commands)
     return parser

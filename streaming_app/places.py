@@ -6,6 +6,7 @@ from typing import Final
 
 from streaming_app.config import Config
 from streaming_app.config.models import SourceName
+from streaming_app.config.positions import stream_name
 from streaming_app.schema import InputSource
 
 # Backfills by what they load: each has a checkpoint as a source has, with read log and ledger.
@@ -27,3 +28,8 @@ def checkpoint_of(config: Config, source: str) -> str:
 def dead_letters_of(config: Config) -> str:
     """The folder with the book of replays and discards."""
     return f"{config.lake.checkpoint_root().rstrip('/')}/dead_letters"
+
+
+def source_label(config: Config, source: str) -> str:
+    """What the source is called in ledger and dead letters: `kinesis:<stream>` or `csv`."""
+    return f"{source}:{stream_name(config.sources.kinesis.stream)}" if source == SourceName.KINESIS else source

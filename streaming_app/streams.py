@@ -11,10 +11,9 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from streaming_app.config import Loaded
 from streaming_app.config.models import SourceName
-from streaming_app.config.positions import stream_name
 from streaming_app.journal.suites import SuiteBindings
 from streaming_app.pipeline import RowRule, process
-from streaming_app.places import checkpoint_of
+from streaming_app.places import checkpoint_of, source_label
 from streaming_app.quality import Suite, compile_rule
 from streaming_app.schema import Dataset
 from streaming_app.sink import LakeSink, SinkOptions
@@ -118,11 +117,10 @@ def limits_of(loaded: Loaded, suite: Suite) -> Limits:
 def sink_options(loaded: Loaded, source: str, suite: Suite) -> SinkOptions:
     """The sink of one source, also for recovery, audit and replay."""
     config = loaded.config
-    labels = {SourceName.KINESIS: f"kinesis:{stream_name(config.sources.kinesis.stream)}", SourceName.CSV: "csv"}
     return SinkOptions(
         lake=config.lake.root,
         checkpoint=checkpoint_of(config, source),
-        source=labels[source],
+        source=source_label(config, source),
         owner=source,
         input_source=SourceName.INPUT_SOURCE[source].value,
         dataset=loaded.dataset.to_option(),

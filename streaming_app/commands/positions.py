@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from streaming_app.arguments import add_config_arguments, load_all
@@ -14,8 +13,6 @@ from streaming_app.config.models import SourceName
 from streaming_app.config.positions import stream_name
 from streaming_app.errors import ConfigError, SinkError
 from streaming_app.journal.ledger import Ledger
-from streaming_app.journal.read_log import READ_LOG
-from streaming_app.journal.spark_log import COMMITS, OFFSETS
 from streaming_app.places import checkpoint_of
 from streaming_app.storage import Storage, open_storage
 
@@ -77,19 +74,14 @@ def _notes(checkpoint: Storage, standing: Standing) -> Iterator[str]:
         yield (
             f"batch {standing.again} was begun and not finished: these positions are where it began, and it is read again"
         )
-    age = _age(checkpoint)
+    from streaming_app.doctor.state import seconds_since_change  # noqa: PLC0415 - see run_positions
+
+    age = seconds_since_change(checkpoint)
     if age is not None and age < _LATELY:
         yield (
             f"the checkpoint was written to {age:.0f} s ago: the service seems to run. Stop it before these positions are"
             " used elsewhere, and ask again"
         )
-
-
-def _age(checkpoint: Storage) -> float | None:
-    """Seconds since something was written to the logs, None when they are empty."""
-    folders: Iterable[str] = (OFFSETS, COMMITS, f"{READ_LOG}/live")
-    times = [item.modified for folder in folders for item in checkpoint.list(folder)]
-    return (datetime.now(UTC) - max(times)).total_seconds() if times else None
 
 
 def _text(standing: Standing) -> str:

@@ -174,6 +174,10 @@ class Ledger:
         entries = (self.get(number) for number in self._log.open_numbers() if number > through)
         return [entry for entry in entries if entry is not None]
 
+    def newest(self) -> int:
+        """The last batch that has an entry, -1 when there is none."""
+        return self._log.newest()
+
     def entries(self, first: int = 0) -> Iterator[Entry]:
         """Every entry from a batch id on, ascending."""
         for _, document in self._log.entries(first):

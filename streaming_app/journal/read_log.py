@@ -168,6 +168,10 @@ class ReadLog:
     def _note_key(self, name: str) -> str:
         return f"{self._prefix}/{_NOTES}/{name}.json"
 
+    def newest(self) -> int:
+        """The last epoch that was sealed, -1 when there is none."""
+        return self._sealed.newest()
+
     def live_epochs(self) -> list[int]:
         """Epochs that were not sealed yet, ascending."""
         return [epoch for epoch in sorted(self._live()) if self._sealed.get(epoch) is None]

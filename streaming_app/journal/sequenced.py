@@ -119,6 +119,10 @@ class SequencedLog:
         """The highest folded number, -1 when there is none."""
         return self._folds().through
 
+    def newest(self) -> int:
+        """The highest number there is, -1 when there is none."""
+        return max([*self._listed_open(), self.folded_through()])
+
     def entries(self, first: int = 0) -> Iterator[tuple[int, Document]]:
         """Every entry from number `first` on that was there at the call, each once, ascending, folded and open."""
         listed = self._listed_open()

@@ -192,6 +192,11 @@ class Committer:
         theirs = self._ledger.get(ours.batch_id)
         if theirs is None or theirs.token == ours.token:  # a put that was retried after its answer got lost
             return ours
+        if theirs.epoch != ours.epoch:
+            raise SinkError(
+                f"batch {ours.batch_id} is in the ledger with epoch {theirs.epoch}, and now it reads epoch {ours.epoch}: Spark's"
+                " log and the ledger do not belong together; restore the checkpoint from a backup, whole"
+            )
         if self._ledger.published_through() >= ours.batch_id or self._finish_or_void(theirs):
             self._each(self._lake.discard, [file.staged for file in ours.files])
             return theirs

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streaming_app.errors import DataLossError
+from streaming_app.errors import DataLossError, SinkError
 from streaming_app.journal.ledger import Ledger
 from streaming_app.journal.read_log import ReadLog, UnitRead
 from streaming_app.sink.commit import Committer
@@ -158,6 +158,17 @@ def test_batch_that_is_run_again_after_its_commit_changes_nothing(tmp_path, orde
     before = sorted(Path(options.lake).rglob("*.parquet"))
     restart(options, orders, Counter(None))
     assert sorted(Path(options.lake).rglob("*.parquet")) == before
+
+
+def test_a_batch_that_comes_again_with_another_epoch_is_not_taken_for_written(tmp_path, orders):
+    options = prepare(tmp_path, orders)
+    restart(options, orders, Counter(None))
+    checkpoint = options.open_checkpoint()
+    checkpoint.put("offsets/0", b'v1\n{}\n{"epoch": 2}')
+    ReadLog(checkpoint).put_if_absent(2, UnitRead("s", 20, 0))
+    with pytest.raises(SinkError, match="epoch 2"):
+        restart(options, orders, Counter(None))
+    assert positions(options) == EXPECTED
 
 
 @pytest.mark.parametrize("abort", [False, True])

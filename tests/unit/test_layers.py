@@ -21,7 +21,7 @@ LAYERS = [
     {"casting", "places", "arguments"},
     {"pipeline"},
     {"streams"},
-    {"progress", "suite_watch", "examples"},
+    {"progress", "suite_watch", "examples", "doctor"},
     {"service", "metrics"},
     {"running"},
     {"demo"},

@@ -45,7 +45,7 @@ def standing_of(checkpoint: Storage) -> Standing:
     if batch < 0:
         return Standing(_begun(checkpoint, read_log))
     unpublished = tuple(entry.batch_id for entry in ledger.unpublished())
-    newest = max(ledger.published_through(), *unpublished, -1)
+    newest = ledger.newest()
     if newest > batch:
         raise SinkError(
             f"the ledger in {checkpoint.uri} knows batch {newest}, Spark's log ends with {batch}: they do not belong"
