@@ -233,12 +233,12 @@ def _reads(place: Place, state: State) -> Findings:
 
 
 def _publication(_: Place, state: State) -> Findings:
-    staged = {_identity(file) for file in state.staged}
+    staged = {identity(file) for file in state.staged}
     for entry in state.unpublished:
-        waiting = [file.staged for file in entry.files if _identity(file.staged) in staged]
+        waiting = [file.staged for file in entry.files if identity(file.staged) in staged]
         yield _unpublished(entry, len(waiting))
-    owned = {_identity(file.staged) for entry in state.unpublished for file in entry.files}
-    orphans = [file for file in state.staged if _identity(file) not in owned]
+    owned = {identity(file.staged) for entry in state.unpublished for file in entry.files}
+    orphans = [file for file in state.staged if identity(file) not in owned]
     if orphans:
         yield Finding(
             Kind.STAGED_FILES,
@@ -262,12 +262,12 @@ def _unpublished(entry: Entry, waiting: int) -> Finding:
 
 def _files_gone(place: Place, state: State) -> Findings:
     """Files that are neither staged nor visible, of a batch that Spark never runs again."""
-    staged = {_identity(file) for file in state.staged}
+    staged = {identity(file) for file in state.staged}
     for entry in state.unpublished:
         gone = [
             file.staged.key
             for file in entry.files
-            if _identity(file.staged) not in staged and place.lake.info(file.staged.key) is None
+            if identity(file.staged) not in staged and place.lake.info(file.staged.key) is None
         ]
         if gone and entry.batch_id in state.spark.committed:
             again = entry.batch_id == state.spark.last_logged
@@ -282,7 +282,7 @@ def _files_gone(place: Place, state: State) -> Findings:
             )
 
 
-def _identity(file: StagedFile) -> tuple[tuple[str, str], ...]:
+def identity(file: StagedFile) -> tuple[tuple[str, str], ...]:
     """What tells a staged file from another, also where its parts are not listed."""
     return tuple(sorted((name, str(value)) for name, value in file.handle.items() if name != "parts"))
 

@@ -12,11 +12,14 @@ import sys
 import pytest
 
 from streaming_app.cli import main
+from streaming_app.doctor.findings import identity
 from streaming_app.journal.ledger import Ledger
 from streaming_app.sink.commit import Committer
+from streaming_app.storage import StorageOptions, open_storage
 from streaming_app.storage.local import LocalStorage
 from tests.conftest import REPOSITORY
 from tests.kinesis_reading import STREAM, credentials
+from tests.moto_server import moto_server
 from tests.spark_files import commit_batch, log_batch
 from tests.sparkless_service import SparklessService
 from tests.strict_kinesis import strict_kinesis
@@ -418,3 +421,15 @@ def test_both_commands_work_on_a_machine_without_java(patient):
             arguments, check=False, env=environment, cwd=REPOSITORY, capture_output=True, text=True, timeout=60
         )
         assert done.returncode == 0, done.stderr
+
+
+def test_on_s3_an_upload_is_known_again_as_its_entrys_file():
+    with moto_server() as aws:
+        aws.client("s3").create_bucket(Bucket="our-lake")
+        lake = open_storage(
+            "s3://our-lake/x", StorageOptions(endpoint_url=aws.url, region="us-east-1", path_style=True)
+        )
+        file = lake.stage("clean/part-kinesis-1.parquet", "kinesis")
+        file.write(b"rows")
+        staged = file.finish()
+        assert [identity(found) for found in lake.staged("kinesis", ["clean"])] == [identity(staged)]
