@@ -19,7 +19,7 @@ from batch_app.backfill.loading import stage
 from batch_app.cli import main
 from batch_app.dead_letters.opened import open_letters
 from batch_app.dead_letters.selection import Selection
-from streaming_app.errors import ConfigError, DataLossError
+from streaming_app.errors import ConfigError, DataLossError, QualityStop
 from streaming_app.journal.ledger import Ledger
 from streaming_app.journal.read_log import ReadLog
 from streaming_app.schema import Decoded, InputSource
@@ -329,3 +329,15 @@ def test_what_cannot_be_loaded_is_a_clear_error(rig, capsys, arguments, message)
 def test_checkpoints_of_backfill_are_where_the_audit_looks(rig):
     rig.run("raw_stream")
     assert Ledger(open_storage(f"{rig.builder.root}/checkpoints/backfill_stream")).published_through() == 0
+
+
+def test_circuit_breaker_stops_a_batch_and_the_next_run_goes_on_with_it(rig):
+    strict = ("quality.on_breach=stop", "quality.max_dead_ratio=0.1", "quality.min_rows=1")
+    loaded, suite = rig.builder.loaded(rig.folder, *strict)
+    stopped = Backfill(loaded, suite, STREAM, lambda: PlainLoader(rig.builder.dataset))
+    with pytest.raises(QualityStop, match="Nothing of this batch was published"):
+        stopped.run(rig.find("raw_stream"), None, Outcome(dry_run=False))
+    assert (rig.rows(), rig.rows("dead_letter")) == ([], [])
+    outcome = rig.run("raw_stream")
+    assert (outcome.finished, outcome.clean, outcome.dead) == (1, 5, 1)
+    rig.audit()
