@@ -49,22 +49,13 @@ _TYPES: Final = {
 class Athena:
     """Asks Athena as the configuration says."""
 
-    def __init__(self, config: AthenaConfig, wait: float = _FIRST_WAIT) -> None:
+    def __init__(self, config: AthenaConfig, wait: float = _FIRST_WAIT, client: Any = None) -> None:
         if not config.database:
             raise ConfigError(
                 "athena.database: name the Glue database with clean and dead_letter, to use --engine athena"
             )
         self._config, self._wait = config, wait
-        retries: Any = {"mode": "standard", "total_max_attempts": 6}
-        try:
-            self._client: Any = boto3.session.Session().client(
-                "athena",
-                region_name=config.region or None,
-                endpoint_url=config.endpoint_url or None,
-                config=Config(retries=retries),
-            )
-        except (BotoCoreError, ValueError) as error:
-            raise ConfigError(f"Athena cannot be reached: {error}") from error
+        self._client = client or _connect(config)
 
     def ask(self, sql: str) -> Answer:
         """The answer to one statement. Raises ConfigError for SQL that Athena refuses, IngestError when it fails."""
@@ -114,6 +105,19 @@ class Athena:
 
     def _pages(self, number: str) -> Iterator[Mapping[str, Any]]:
         yield from self._client.get_paginator("get_query_results").paginate(QueryExecutionId=number)
+
+
+def _connect(config: AthenaConfig) -> Any:
+    retries: Any = {"mode": "standard", "total_max_attempts": 6}
+    try:
+        return boto3.session.Session().client(
+            "athena",
+            region_name=config.region or None,
+            endpoint_url=config.endpoint_url or None,
+            config=Config(retries=retries),
+        )
+    except (BotoCoreError, ValueError) as error:
+        raise ConfigError(f"Athena cannot be reached: {error}") from error
 
 
 def _failed(status: Mapping[str, Any]) -> IngestError:
