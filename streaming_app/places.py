@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from streaming_app.config import Config
+from streaming_app.config.connectors import PYTHON
 from streaming_app.config.models import SourceName
 from streaming_app.config.positions import stream_name
 from streaming_app.schema import InputSource
@@ -28,6 +29,11 @@ def checkpoint_of(config: Config, source: str) -> str:
 def dead_letters_of(config: Config) -> str:
     """The folder with the book of replays and discards."""
     return f"{config.lake.checkpoint_root().rstrip('/')}/dead_letters"
+
+
+def is_foreign(config: Config, source: str) -> bool:
+    """Whether another connector than ours reads the source: it leaves no read log and no epochs."""
+    return source == SourceName.KINESIS and config.sources.kinesis.connector != PYTHON
 
 
 def source_label(config: Config, source: str) -> str:

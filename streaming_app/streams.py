@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
@@ -10,17 +11,30 @@ from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
 from streaming_app.config import Loaded
-from streaming_app.config.models import SourceName
+from streaming_app.config.connectors import PYTHON
+from streaming_app.config.models import KinesisConfig, SourceName
+from streaming_app.errors import ConfigError
 from streaming_app.journal.suites import SuiteBindings
 from streaming_app.pipeline import RowRule, process
-from streaming_app.places import checkpoint_of, source_label
+from streaming_app.places import checkpoint_of, is_foreign, source_label
 from streaming_app.quality import Suite, compile_rule
 from streaming_app.schema import Dataset
 from streaming_app.sink import LakeSink, SinkOptions
 from streaming_app.sources.csv_files import CsvFilesDataSource, csv_options
-from streaming_app.sources.kinesis import DecodedKinesisDataSource, kinesis_options
+from streaming_app.sources.kinesis import (
+    LOST,
+    Connector,
+    DecodedKinesisDataSource,
+    Endpoint,
+    Place,
+    connector_of,
+    decoded,
+    kinesis_options,
+    resolved,
+)
 from streaming_app.thresholds import Limits, RuleLimit
 
+LOG: Final = logging.getLogger(__name__)
 _FORMATS: Final = {SourceName.KINESIS: DecodedKinesisDataSource, SourceName.CSV: CsvFilesDataSource}
 
 
@@ -46,6 +60,8 @@ class Stream:
     dataset: Dataset
     suite: Suite
     trigger_seconds: float
+    foreign: bool = False  # another connector reads, and gives records as they are
+    deaggregate: bool = True  # of a foreign one's records
 
     def under(self, suite: Suite) -> Stream:
         """The same stream with other rules."""
@@ -73,8 +89,10 @@ class Stream:
     def start(self, spark: SparkSession) -> StreamingQuery:
         """Start the query in the FAIR pool of its own name."""
         spark.sparkContext.setLocalProperty("spark.scheduler.pool", self.name)
-        decoded = spark.readStream.format(self.source_format).options(**self.source_options).load()
-        judged = process(decoded, self.dataset, row_rules(self.suite, self.dataset))
+        rows = spark.readStream.format(self.source_format).options(**self.source_options).load()
+        if self.foreign:
+            rows = decoded(rows, self.dataset, deaggregate=self.deaggregate)
+        judged = process(rows, self.dataset, row_rules(self.suite, self.dataset))
         return (
             judged.writeStream.format(LakeSink.name())
             .queryName(self.name)
@@ -127,6 +145,7 @@ def sink_options(loaded: Loaded, source: str, suite: Suite) -> SinkOptions:
         suite_fingerprint=suite.fingerprint,
         limits=limits_of(loaded, suite).to_json(),
         delimiter=config.sources.csv.delimiter,
+        recorded=not is_foreign(config, source),
         storage=config.lake.s3.storage_options().to_options(),
         **config.sink.model_dump(),
     )
@@ -136,16 +155,42 @@ def build_stream(loaded: Loaded, suite: Suite, source: str, run: RunOptions) -> 
     """Everything one source needs to run."""
     config, dataset = loaded.config, loaded.dataset
     checkpoint = checkpoint_of(config, source)
+    reader = (
+        _foreign(config.sources.kinesis, run)
+        if is_foreign(config, source)
+        else Connector(_FORMATS[source].name(), _source_options(loaded, source, checkpoint, run))
+    )
     return Stream(
         name=source,
         checkpoint=checkpoint,
-        source_format=_FORMATS[source].name(),
-        source_options=_source_options(loaded, source, checkpoint, run),
+        source_format=reader.format,
+        source_options=reader.options,
         sink=sink_options(loaded, source, suite),
         dataset=dataset,
         suite=suite,
         trigger_seconds=config.service.trigger,
+        foreign=is_foreign(config, source),
+        deaggregate=config.sources.kinesis.deaggregate,
     )
+
+
+def _foreign(config: KinesisConfig, run: RunOptions) -> Connector:
+    """Another connector's reader. Raises ConfigError for a run that it cannot end."""
+    if run.available_now or run.until:
+        raise ConfigError(f"--available-now and --until need connector: {PYTHON}, not {config.connector}")
+    endpoint = Endpoint(
+        config.stream,
+        config.region,
+        config.endpoint_url,
+        use_fips=config.use_fips_endpoint,
+        use_dualstack=config.use_dualstack,
+    )
+    LOG.warning(
+        "the stream is read by connector %s; lost with it: %s. See docs/kinesis.md, other connectors",
+        config.connector,
+        "; ".join(LOST),
+    )
+    return connector_of(config, Place(*resolved(endpoint)))
 
 
 def _source_options(loaded: Loaded, source: str, checkpoint: str, run: RunOptions) -> dict[str, str]:

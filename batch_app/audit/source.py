@@ -11,7 +11,7 @@ from batch_app.audit.batches import Batch, BatchChecker, Checked, count_findings
 from batch_app.audit.lake import LakeFiles
 from batch_app.audit.reads import MALFORMED, Reads, reads_of
 from batch_app.audit.report import Finding, Findings, Kind, SourceReport
-from streaming_app.journal.ledger import Entry, Ledger
+from streaming_app.journal.ledger import NO_EPOCH, Entry, Ledger
 from streaming_app.journal.read_log import ReadLog, SealedEpoch
 from streaming_app.journal.spark_log import is_committed
 from streaming_app.storage import Storage, is_s3
@@ -100,6 +100,10 @@ class SourceAudit:
         sealed = self._log.history()
         epoch = next(sealed, None)
         while entry is not None:
+            if entry.epoch == NO_EPOCH:
+                yield self._unrecorded(entry, published)
+                entry = next(entries, None)
+                continue
             passed = 0
             while epoch is not None and epoch.epoch < entry.epoch:
                 passed += self._without_entry(epoch)
@@ -108,6 +112,19 @@ class SourceAudit:
             yield self._batch(entry, epoch, published)
             entry = next(entries, None)
         self._after_the_last(epoch, sealed)
+
+    def _unrecorded(self, entry: Entry, published: int) -> Batch:
+        """A batch that another connector has read: nothing is known of its rows but what the ledger itself says."""
+        if self._last is None:
+            message = "its rows were read by another connector, which records nothing: files are checked, rows are not"
+            self._findings.note(Finding(self._place.source, Kind.READ_LOG, message, "use connector: python"))
+        elif entry.batch_id != self._last.batch_id + 1:
+            message = f"batch {entry.batch_id} follows batch {self._last.batch_id} in the ledger"
+            self._add(Kind.MISSING_BATCH, f"{message}: what was between them is gone", _BACKUP, entry.batch_id)
+        for finding in count_findings(self._place.source, entry):
+            self._findings.add(finding)
+        self.suite, self._last = entry.suite_fingerprint, entry
+        return Batch(entry, None, published=entry.batch_id <= published)
 
     def _without_entry(self, epoch: SealedEpoch) -> bool:
         """A committed epoch before the next entry's: it is that of the entry before, or one that has none."""

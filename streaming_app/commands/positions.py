@@ -13,7 +13,7 @@ from streaming_app.config.models import SourceName
 from streaming_app.config.positions import stream_name
 from streaming_app.errors import ConfigError, SinkError
 from streaming_app.journal.ledger import Ledger
-from streaming_app.places import checkpoint_of
+from streaming_app.places import checkpoint_of, is_foreign
 from streaming_app.storage import Storage, open_storage
 
 if TYPE_CHECKING:
@@ -39,6 +39,10 @@ def run_positions(options: argparse.Namespace) -> int:
     stream = config.sources.kinesis.stream
     if not stream:
         raise ConfigError("positions are those of the Kinesis source; name the stream in sources.kinesis.stream")
+    if is_foreign(config, SourceName.KINESIS):
+        raise ConfigError(
+            f"connector {config.sources.kinesis.connector} keeps positions of its own; only python's are known"
+        )
     checkpoint = open_storage(checkpoint_of(config, SourceName.KINESIS), config.lake.s3.storage_options())
     _require_same_stream(checkpoint, stream)
     standing = standing_of(checkpoint)

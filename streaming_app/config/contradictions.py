@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pydantic_core import PydanticCustomError
 
+from streaming_app.config.connectors import not_honoured
 from streaming_app.schema import CLEAN, DEAD_LETTER
 from streaming_app.storage import is_s3
 
@@ -65,6 +66,12 @@ def _consumer_without_name(config: Config) -> Findings:
             ("sources.kinesis.consumer_name", "sources.kinesis.consumer_type"),
             "name the consumer that enhanced fan-out registers; each service needs one of its own",
         )
+
+
+def _connector(config: Config) -> Findings:
+    kinesis = config.sources.kinesis
+    for name, why in not_honoured(kinesis).items() if kinesis.enabled else ():
+        yield Contradiction((f"sources.kinesis.{name}", "sources.kinesis.connector"), why)
 
 
 def _role_settings_without_role(config: Config) -> Findings:
@@ -250,6 +257,7 @@ CHECKS: Final[tuple[Callable[[Config], Findings], ...]] = (
     _no_source,
     _stream_without_name,
     _consumer_without_name,
+    _connector,
     _role_settings_without_role,
     _two_addresses,
     _tasks_never_retried,

@@ -235,6 +235,10 @@ class KinesisConfig(Model):
     """The Kinesis source. Limits are per micro-batch; Kinesis's own per shard are kept by a limiter (facts: 5 reads/s, 2 MiB/s)."""
 
     enabled: bool = True
+    connector: Literal["python", "glue", "aws-kinesis"] = Field(
+        "python",
+        description="Who reads: our own source, AWS Glue's or EMR's. Only the first reads each record exactly once.",
+    )
     stream: Annotated[str, AfterValidator(_stream_name)] = Field(
         "", description="Name of the stream, or its ARN, which another account's stream is read by."
     )

@@ -86,10 +86,10 @@ def removable_offset(state: State) -> str:
 
 def _other_source(place: Place, state: State) -> Findings:
     for batch, offset in state.offsets.items():
-        if offset is not None and not _is_ours(place.source, offset):
+        if offset is not None and _is_ours(place.source, offset) == place.foreign:
             yield Finding(
                 Kind.OTHER_SOURCE,
-                f"{OFFSETS}/{batch} is no offset of the {place.source} source: another query has used this folder",
+                f"{OFFSETS}/{batch} is no offset of the {place.source} source as it is configured: another one has used this folder",
                 "give each source a checkpoint folder of its own (lake.checkpoints)",
             )
             return

@@ -14,6 +14,8 @@ def next_start(place: Place, state: State) -> list[str]:
     """The steps, in their order."""
     if not state.begun:
         return [f"a new checkpoint: begins at {_start(place)}"]
+    if place.foreign:
+        return ["goes on where the connector's own notes say; it keeps them, we do not know them"]
     lines = []
     last = state.spark.last_logged
     epoch = state.epoch_of(last)
@@ -73,7 +75,7 @@ def _files(plan: dict[str, Any]) -> list[dict[str, Any]]:
 
 def positions_json(place: Place) -> dict[str, Any] | None:
     """The Kinesis source's positions as `positions` prints them, None where there are none."""
-    if place.source != SourceName.KINESIS:
+    if place.source != SourceName.KINESIS or place.foreign:
         return None
     from streaming_app.sources.kinesis.standing import exported, standing_of  # noqa: PLC0415 - see above
 

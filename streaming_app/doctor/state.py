@@ -16,7 +16,7 @@ from streaming_app.errors import SinkError
 from streaming_app.journal.ledger import LEDGER, Entry, Ledger
 from streaming_app.journal.read_log import READ_LOG, ReadLog, SealedEpoch
 from streaming_app.journal.spark_log import COMMITS, METADATA, OFFSETS, SparkLog, offset_of_batch, read_spark_log
-from streaming_app.places import checkpoint_of, source_label
+from streaming_app.places import checkpoint_of, is_foreign, source_label
 from streaming_app.schema import CLEAN, DEAD_LETTER
 from streaming_app.storage import StagedFile, Storage, open_storage
 from streaming_app.storage.many import get_all
@@ -28,13 +28,17 @@ _MALFORMED: Final = (AttributeError, KeyError, TypeError, ValueError)  # what re
 
 @dataclass(frozen=True)
 class Place:
-    """One source: its checkpoint, the lake, and what the configuration calls it. `start` is where a new one begins."""
+    """One source: its checkpoint, the lake, and what the configuration calls it. `start` is where a new one begins.
+
+    `foreign`: another connector reads it, with offsets and notes of its own and no read log.
+    """
 
     source: str
     checkpoint: Storage
     lake: Storage
     label: str
     start: str
+    foreign: bool = False
 
     @classmethod
     def of(cls, loaded: Loaded, source: str) -> Place:
@@ -47,6 +51,7 @@ class Place:
             lake=open_storage(config.lake.root, options),
             label=source_label(config, source),
             start=loaded.start_positions or config.sources.kinesis.start if source == SourceName.KINESIS else "",
+            foreign=is_foreign(config, source),
         )
 
 

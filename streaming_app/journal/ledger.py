@@ -16,6 +16,7 @@ from streaming_app.journal.sequenced import Document, SequencedLog
 from streaming_app.storage import StagedFile, Storage
 
 LEDGER: Final = "ledger"  # its folder inside a source's checkpoint
+NO_EPOCH: Final = -1  # of a batch whose source keeps no read log
 _KEEP_OPEN: Final = 10  # latest entries stay single objects, for people to look at
 
 

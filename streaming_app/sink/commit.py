@@ -10,6 +10,7 @@ killed and its successor): every step is idempotent and the entry is written if 
 from __future__ import annotations
 
 import json
+import logging
 import time
 import uuid
 from collections.abc import Iterable, Sequence
@@ -18,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from streaming_app.errors import DataLossError, QualityStop, SinkError
-from streaming_app.journal.ledger import Counts, Entry, Ledger, LedgerFile
+from streaming_app.journal.ledger import NO_EPOCH, Counts, Entry, Ledger, LedgerFile
 from streaming_app.journal.read_log import ReadLog
 from streaming_app.journal.spark_log import epoch_of_batch, is_committed, remove_leftovers
 from streaming_app.journal.suites import SuiteBindings
@@ -27,6 +28,7 @@ from streaming_app.sink.options import SinkOptions
 from streaming_app.storage import Published, is_s3
 from streaming_app.thresholds import Judgement, Tally, from_window, judge, to_window
 
+_LOG: Final = logging.getLogger(__name__)
 _THREADS: Final = 8
 _REASONS: Final = 5  # named in a message
 
@@ -125,11 +127,10 @@ class Committer:
         return RecoveryReport(tuple(finished), tuple(voided), self._discard_orphans())
 
     def _entry(self, results: Sequence[TaskResult], batch_id: int) -> Entry:
-        epoch = epoch_of_batch(self._checkpoint, batch_id)
-        units = ReadLog(self._checkpoint).units(epoch)
+        epoch, read = self._read(results, batch_id)
         files = tuple(file for result in results for file in result.files)
         counts = Counts(
-            read=sum(read.rows for read in units.values()),
+            read=read,
             clean=_rows(files, CLEAN),
             dead=_rows(files, DEAD_LETTER),
             duplicates=sum(result.duplicates for result in results),
@@ -155,6 +156,13 @@ class Committer:
             arrived=(min(times), max(times)) if times else None,
             committed_at=time.time(),
         )
+
+    def _read(self, results: Sequence[TaskResult], batch_id: int) -> tuple[int, int]:
+        """The batch's epoch and the rows that the source says it has read; it says nothing where it keeps no read log."""
+        if not self._options.recorded:
+            return NO_EPOCH, sum(result.rows for result in results)
+        epoch = epoch_of_batch(self._checkpoint, batch_id)
+        return epoch, sum(read.rows for read in ReadLog(self._checkpoint).units(epoch).values())
 
     def _judged(self, entry: Entry, looked_at: dict[str, int]) -> Entry:
         """The entry with what the circuit breaker says. A batch that is in the ledger already is never stopped."""
@@ -196,6 +204,14 @@ class Committer:
             raise SinkError(
                 f"batch {ours.batch_id} is in the ledger with epoch {theirs.epoch}, and now it reads epoch {ours.epoch}: Spark's"
                 " log and the ledger do not belong together; restore the checkpoint from a backup, whole"
+            )
+        if ours.epoch == NO_EPOCH and theirs.counts.read != ours.counts.read:
+            _LOG.error(
+                "batch %d was written with %d rows and came again with %d: the connector does not give the same rows twice, and"
+                " those that differ are lost, or come again",
+                ours.batch_id,
+                theirs.counts.read,
+                ours.counts.read,
             )
         if self._ledger.published_through() >= ours.batch_id or self._finish_or_void(theirs):
             self._each(self._lake.discard, [file.staged for file in ours.files])

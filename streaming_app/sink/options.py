@@ -20,7 +20,8 @@ class SinkOptions:
     """Where rows go and how their files look. Sizes are Arrow bytes in memory, `target_file_bytes` is of the file.
 
     `source` names the input in dead letters (`kinesis:pos-orders`), `owner` its staged files (`kinesis`). `limits` are the
-    circuit breaker's (`Limits.to_json`), `delimiter` is the one of CSV records in dead letters.
+    circuit breaker's (`Limits.to_json`), `delimiter` is the one of CSV records in dead letters. `recorded`: the source has
+    epochs and a read log, against which rows are counted; without them a batch counts as read what reached the sink.
     """
 
     lake: str
@@ -38,6 +39,7 @@ class SinkOptions:
     storage: dict[str, str] = field(default_factory=dict)
     limits: dict[str, Any] = field(default_factory=dict)
     delimiter: str = ","
+    recorded: bool = True
 
     def to_options(self) -> dict[str, str]:
         """As options of a Spark data source."""

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+import threading
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs
 
 import pytest
 
 from streaming_app.errors import SourceError
 from streaming_app.sources.kinesis.access import Endpoint, Role
 from streaming_app.sources.kinesis.client import KinesisClient
+from streaming_app.sources.kinesis.failures import TemporaryError
 from tests.kinesis_reading import STREAM, Query, context, credentials
 from tests.kinesis_server import kinesis_server
 from tests.moto_server import REGION
@@ -74,6 +78,37 @@ def test_credentials_are_renewed_before_they_expire(kinesis):
 def test_a_role_that_cannot_be_assumed_is_an_error_that_says_what_to_check(kinesis):
     kinesis.aws.fail("POST", "", status=403, code="AccessDenied", times=1)
     with pytest.raises(SourceError, match=f"role {ROLE} cannot be assumed: .*trust policy, external id"):
+        client_of(kinesis).list_shards()
+    kinesis.aws.heal()
+
+
+def test_external_id_and_session_name_reach_sts(kinesis):
+    asked: list[bytes] = []
+
+    class Sts(BaseHTTPRequestHandler):
+        def do_POST(self):
+            asked.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(403)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Sts) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        role = Role(ROLE, "orders-2026", "nightly", f"http://127.0.0.1:{server.server_port}")
+        with pytest.raises(TemporaryError, match="STS cannot be reached"):  # what answered so is no STS
+            KinesisClient(Endpoint(STREAM, REGION, kinesis.url, role)).list_shards()
+        server.shutdown()
+    sent = parse_qs(asked[0].decode())
+    assert (sent["ExternalId"], sent["RoleSessionName"], sent["RoleArn"]) == (["orders-2026"], ["nightly"], [ROLE])
+
+
+@pytest.mark.parametrize("failure", [{"status": 503, "code": "ServiceUnavailable"}, {"status": 0}])
+def test_sts_that_fails_for_a_moment_counts_against_the_throttling_budget(kinesis, failure):
+    kinesis.aws.fail("POST", "", times=3, **failure)
+    with pytest.raises(TemporaryError):
         client_of(kinesis).list_shards()
     kinesis.aws.heal()
 

@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
+from streaming_app.sources.kinesis.access import Endpoint, resolved
+from streaming_app.sources.kinesis.connectors import LOST, Connector, Place, connector_of
+from streaming_app.sources.kinesis.foreign import decoded
 from streaming_app.sources.kinesis.options import KinesisOptions, kinesis_options
 from streaming_app.sources.kinesis.source import DecodedKinesisDataSource, KinesisDataSource
 
-__all__ = ["DecodedKinesisDataSource", "KinesisDataSource", "KinesisOptions", "kinesis_options"]
+__all__ = [
+    "LOST",
+    "Connector",
+    "DecodedKinesisDataSource",
+    "Endpoint",
+    "KinesisDataSource",
+    "KinesisOptions",
+    "Place",
+    "connector_of",
+    "decoded",
+    "kinesis_options",
+    "resolved",
+]

@@ -13,11 +13,16 @@ import boto3
 import botocore.session
 from botocore.config import Config
 from botocore.credentials import DeferredRefreshableCredentials
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as BotoConnectionError
+from botocore.parsers import ResponseParserError
 
 from streaming_app.errors import SourceError
+from streaming_app.sources.kinesis.failures import TemporaryError
 
 SESSION_NAME: Final = "qsr-ingest"
+_THROTTLED: Final = frozenset({"Throttling", "ThrottlingException", "RequestLimitExceeded"})
+_SERVER_ERROR: Final = 500
 _ARN_PARTS: Final = 6  # arn:aws:kinesis:region:account:stream/name
 
 
@@ -73,6 +78,12 @@ def kinesis_client(endpoint: Endpoint, config: Config) -> Any:
         raise SourceError(f"stream {endpoint.stream!r}: {error}; check region and endpoint_url") from error
 
 
+def resolved(endpoint: Endpoint) -> tuple[str, str]:
+    """Region and address that boto3 finds for the endpoint. Raises SourceError when there is no region."""
+    meta = kinesis_client(endpoint, Config()).meta
+    return str(meta.region_name), str(meta.endpoint_url)
+
+
 def _session(endpoint: Endpoint) -> boto3.session.Session:
     role = endpoint.role
     if role is None:
@@ -98,7 +109,11 @@ def _assume(role: Role, region: str) -> dict[str, str]:
         request["ExternalId"] = role.external_id
     try:
         given = sts.assume_role(**request)["Credentials"]
+    except (HTTPClientError, BotoConnectionError, ResponseParserError) as error:  # the last: a proxy answered
+        raise TemporaryError(f"STS cannot be reached to assume role {role.arn}: {error}") from error
     except (BotoCoreError, ClientError) as error:
+        if _may_pass(error):
+            raise TemporaryError(f"role {role.arn} cannot be assumed just now: {error}") from error
         raise SourceError(
             f"role {role.arn} cannot be assumed: {error}; check its trust policy, external id and the own permissions"
         ) from error
@@ -108,3 +123,11 @@ def _assume(role: Role, region: str) -> dict[str, str]:
         "token": given["SessionToken"],
         "expiry_time": given["Expiration"].isoformat(),
     }
+
+
+def _may_pass(error: BotoCoreError | ClientError) -> bool:
+    """Whether STS throttled or failed itself, so that another call a little later may be answered."""
+    if not isinstance(error, ClientError):
+        return False
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return status >= _SERVER_ERROR or error.response.get("Error", {}).get("Code", "") in _THROTTLED
