@@ -10,7 +10,7 @@ export GX_ANALYTICS_ENABLED := false
 
 .PHONY: help
 help: ## show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: $(STAMP) ## make .venv with everything, from the lock file
@@ -29,11 +29,15 @@ demo: $(STAMP) ## watch orders arrive: Kinesis and CSV on this machine, nothing 
 
 .PHONY: test
 test: $(STAMP) ## all tests, the slow ones in their short form
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --durations=15 $(ARGS)
 
 .PHONY: test-long
 test-long: $(STAMP) ## crash tests and property tests in their long form (about an hour)
 	$(BIN)/python -m pytest --long -m "fault or slow" $(ARGS)
+
+.PHONY: test-drills
+test-drills: $(STAMP) ## the drills: rules changed and broken under a running service, its metrics over a kill (5 minutes)
+	$(BIN)/python -m pytest --drills -m drill $(ARGS)
 
 .PHONY: test-kinesis-local
 test-kinesis-local: $(STAMP) ## the Kinesis source against npm's kinesis-local, enhanced fan-out too (needs Node 18 or newer)
@@ -51,7 +55,7 @@ types: $(STAMP) ## mypy, strict
 	$(BIN)/mypy
 
 .PHONY: check
-check: lint types test ## what CI runs
+check: lint types test test-drills ## what CI runs, but for test-kinesis-local
 
 .PHONY: bench
 bench: $(STAMP) ## measure against the usual ways; writes build/bench.json (ARGS="--quick")

@@ -14,7 +14,7 @@ from tests.fault.rig import STREAM, Rig
 from tests.strict_kinesis import strict_kinesis
 from tests.webhook_receiver import webhook_receiver
 
-pytestmark = [pytest.mark.fault, pytest.mark.spark, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.drill, pytest.mark.fault, pytest.mark.spark, pytest.mark.timeout(600)]
 SUITE = """
 name: orders
 expectations:
