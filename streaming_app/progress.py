@@ -46,19 +46,36 @@ class Lag:
 
 
 @dataclass(frozen=True)
-class Batch:
-    """A finished micro-batch: its ledger entry, Spark's durations in milliseconds by phase, and a stream's lag.
+class Standing:
+    """What a micro-batch read of each unit, and what it left: a stream's lag, or the files that wait for a later one.
 
-    `reads` is what was read of each unit; `waiting` are the files that wait for a later micro-batch, where the source says
-    so (files, bytes, oldest in microseconds since 1970); `ended_at` is when Spark had ended it, 0 when it did not say.
+    `waiting` (files, bytes, oldest in microseconds since 1970) is there where the source's plan says so.
+    """
+
+    reads: Mapping[str, UnitRead] = field(default_factory=dict)
+    lag: Lag | None = None
+    waiting: Mapping[str, int] | None = None
+
+    @classmethod
+    def of(cls, read_log: ReadLog, epoch: int) -> Standing:
+        """From the read log. A stream's plan is not asked for: it has no files, and asking costs a request on S3."""
+        reads = read_log.units(epoch)
+        lag = _lag(reads)
+        plan = (read_log.plan(epoch) if reads and lag is None else None) or {}
+        return cls(reads, lag, plan.get("waiting"))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A finished micro-batch: its ledger entry, Spark's durations in milliseconds by phase, and where it left the source.
+
+    `ended_at` is when Spark had ended it, in seconds since 1970; 0 when it did not say.
     """
 
     source: str
     entry: Entry
     durations_ms: Mapping[str, int]
-    lag: Lag | None = None
-    reads: Mapping[str, UnitRead] = field(default_factory=dict)
-    waiting: Mapping[str, int] | None = None
+    standing: Standing = field(default_factory=Standing)
     ended_at: float = 0.0
 
 
@@ -106,18 +123,9 @@ class ProgressListener(StreamingQueryListener):
             return
         entry = self._ledgers[name].get(batch_id) if name in self._ledgers else None
         if entry is not None:
-            reads = self._read_logs[name].units(entry.epoch) if name in self._read_logs else {}
-            waiting = self._waiting(name, entry.epoch, reads)
-            durations = progress["durationMs"]
-            self._on_batch(Batch(name, entry, durations, _lag(reads), reads, waiting, _ended(progress)))
-
-    def _waiting(self, name: str, epoch: int, reads: Mapping[str, UnitRead]) -> Mapping[str, int] | None:
-        """From the plan of an epoch of files; shards have none, and asking costs a request on S3."""
-        if not reads or any("millis_behind" in read.detail for read in reads.values()):
-            return None
-        plan = self._read_logs[name].plan(epoch) or {}
-        waiting: Mapping[str, int] | None = plan.get("waiting")
-        return waiting
+            log = self._read_logs.get(name)
+            standing = Standing.of(log, entry.epoch) if log else Standing()
+            self._on_batch(Batch(name, entry, progress["durationMs"], standing, _ended(progress)))
 
 
 def _lag(reads: Mapping[str, UnitRead]) -> Lag | None:
@@ -151,8 +159,9 @@ def log_batch(batch: Batch) -> None:
         figures["infos"] = counts.by_info
     if batch.entry.arrived:
         figures["oldest_s"] = round(batch.entry.committed_at - batch.entry.arrived[0], 3)
-    if batch.lag:
-        figures["behind_shard"], figures["behind_ms"] = batch.lag.worst
-        figures["idle"] = batch.lag.idle
+    lag = batch.standing.lag
+    if lag:
+        figures["behind_shard"], figures["behind_ms"] = lag.worst
+        figures["idle"] = lag.idle
     figures["ms"] = batch.durations_ms.get("triggerExecution")
     _LOG.info("committed", extra=logs.fields(batch.source, batch.entry.batch_id, **figures))

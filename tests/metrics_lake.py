@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from streaming_app.journal.ledger import Counts, Entry, Ledger, LedgerFile
 from streaming_app.journal.read_log import UnitRead
-from streaming_app.progress import Batch, Lag
+from streaming_app.progress import Batch, Lag, Standing
 from streaming_app.storage import StagedFile
 
 NOW = 1_800_000_000.0
@@ -52,4 +52,4 @@ def batch(number: int, source: str = "kinesis", *, at: float = NOW) -> Batch:
     }
     durations = {"triggerExecution": 2500, "addBatch": 2000, "walCommit": 100}
     lag = Lag({"shard-0": 0, "shard-1": 1500})
-    return Batch(source, entry(number, at=at), durations, lag, reads, None, at + 0.5)
+    return Batch(source, entry(number, at=at), durations, Standing(reads, lag), at + 0.5)

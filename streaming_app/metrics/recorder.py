@@ -10,10 +10,11 @@ from typing import Final
 
 from streaming_app.events import EventKind, SourceEvent
 from streaming_app.journal.ledger import Entry
+from streaming_app.journal.read_log import ReadLog
 from streaming_app.journal.totals import LedgerTotals, Totals
 from streaming_app.metrics import catalogue as m
 from streaming_app.metrics.values import Values
-from streaming_app.progress import Batch
+from streaming_app.progress import Batch, Standing
 from streaming_app.schema import CLEAN, DEAD_LETTER
 from streaming_app.storage import Storage
 
@@ -44,8 +45,9 @@ class Recorder:
             for outcome in ("finished", "voided"):
                 self._values.add(m.RECOVERED, 0, source, outcome)
             self._values.set(m.SOURCE_UP, 0, source)
-        if totals.last is not None:
-            self._values.set(m.LAST_SUCCESS, totals.last.committed_at, source)
+            if totals.last is not None:
+                self._values.set(m.LAST_SUCCESS, totals.last.committed_at, source)
+                self._put_standing(source, Standing.of(ReadLog(checkpoint), totals.last.epoch))
 
     def save(self) -> None:
         """Keep the totals for the next start."""
@@ -54,9 +56,13 @@ class Recorder:
                 totals.save()
 
     def on_batch(self, batch: Batch) -> None:
-        """Count a published micro-batch, once."""
+        """Count a published micro-batch, once; one that runs again after a crash only says where it left the source."""
         with self._lock:
-            if batch.source not in self._totals or batch.entry.batch_id <= self._counted[batch.source]:
+            if batch.source not in self._totals:
+                return
+            if batch.entry.batch_id <= self._counted[batch.source]:
+                if batch.entry.batch_id == self._counted[batch.source]:
+                    self._put_standing(batch.source, batch.standing)
                 return
             self._counted[batch.source] = batch.entry.batch_id
             self._totals[batch.source].add(batch.entry)  # may read the ledger: a scrape does not wait for it
@@ -123,17 +129,25 @@ class Recorder:
                 values.observe(m.EVENT_TO_QUERYABLE, max(0.0, ended - arrived), source, row)
 
     def _put_reads(self, batch: Batch) -> None:
-        values, source = self._values, batch.source
-        values.add(m.BYTES_READ, sum(read.bytes for read in batch.reads.values()), source)
-        if batch.lag:
-            values.set(m.LAG, batch.lag.worst[1] / 1000, source)
-            values.replace(m.SHARD_LAG, source, {shard: ms / 1000 for shard, ms in sorted(batch.lag.by_shard.items())})
-            details = [read.detail for read in batch.reads.values()]
-            values.set(m.SHARDS_OPEN, sum(not detail.get("closed") for detail in details), source)
+        reads = batch.standing.reads.values()
+        self._values.add(m.BYTES_READ, sum(read.bytes for read in reads), batch.source)
+        self._put_standing(batch.source, batch.standing)
+        if batch.standing.lag:
             for metric, name in _CALLS.items():
-                values.add(metric, sum(detail.get(name, 0) for detail in details), source)
-        if batch.waiting is not None:
-            self._put_backlog(source, batch.waiting)
+                self._values.add(metric, sum(read.detail.get(name, 0) for read in reads), batch.source)
+
+    def _put_standing(self, source: str, standing: Standing) -> None:
+        """Gauges that hold until the next micro-batch, so after a restart too; counters of a stream exist from here on."""
+        values, lag = self._values, standing.lag
+        if lag:
+            values.set(m.LAG, lag.worst[1] / 1000, source)
+            values.replace(m.SHARD_LAG, source, {shard: ms / 1000 for shard, ms in sorted(lag.by_shard.items())})
+            open_shards = sum(not read.detail.get("closed") for read in standing.reads.values())
+            values.set(m.SHARDS_OPEN, open_shards, source)
+            for metric in _CALLS:
+                values.add(metric, 0, source)
+        if standing.waiting is not None:
+            self._put_backlog(source, standing.waiting)
 
     def _put_backlog(self, source: str, waiting: Mapping[str, int]) -> None:
         self._values.set(m.BACKLOG_FILES, waiting["files"], source)

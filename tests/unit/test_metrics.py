@@ -11,12 +11,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from streaming_app.events import EventKind, SourceEvent
+from streaming_app.journal.read_log import ReadLog, UnitRead
 from streaming_app.metrics.catalogue import CATALOGUE
 from streaming_app.metrics.health import Health
 from streaming_app.metrics.prometheus import Endpoint
 from streaming_app.metrics.recorder import Recorder
 from streaming_app.metrics.values import Values
-from streaming_app.progress import Batch
+from streaming_app.progress import Batch, Standing
 from tests.memory_storage import MemoryStorage
 from tests.metrics_lake import NOW, batch, entry, publish
 
@@ -175,6 +176,28 @@ def test_a_restart_goes_on_with_the_totals_and_counts_a_batch_that_ran_again_onc
     assert second.scrape()[("qsr_rows_read_total",)] == 40
 
 
+def test_an_idle_stream_has_its_lag_and_counters_after_a_restart(start, storage):
+    publish(storage, 0)
+    for read in batch(0).standing.reads.values():
+        ReadLog(storage).put_if_absent(entry(0).epoch, read)
+    service = start()
+    service.recorder.begin("kinesis", storage)
+    found = service.scrape()
+    assert found[("qsr_lag_seconds",)] == 1.5
+    assert found[("qsr_shard_lag_seconds", "shard-1")] == 1.5
+    assert found[("qsr_shards_open",)] == 1
+    assert found[("qsr_kinesis_throttles_total",)] == 0  # of this process
+
+
+def test_files_wait_after_a_restart_too(start, storage):
+    publish(storage, 0)
+    ReadLog(storage).put_plan_if_absent(entry(0).epoch, {"waiting": {"files": 7, "bytes": 700, "oldest": 0}})
+    ReadLog(storage).put_if_absent(entry(0).epoch, UnitRead("orders.csv", 6, 60, {}))
+    service = start()
+    service.recorder.begin("csv", storage)
+    assert service.scrape()[("qsr_csv_backlog_files",)] == 7
+
+
 def test_files_of_an_hour_ago_are_no_pressure_any_more(service):
     publish(service.storage, 0, 1)
     service.recorder.on_batch(batch(0, at=NOW - 3700))
@@ -185,7 +208,7 @@ def test_files_of_an_hour_ago_are_no_pressure_any_more(service):
 def test_backlog_of_files_is_what_the_plan_says(service):
     service.recorder.begin("csv", MemoryStorage())
     waiting = {"files": 7, "bytes": 700, "oldest": 1_700_000_000_500_000}
-    service.recorder.on_batch(Batch("csv", entry(0), {}, waiting=waiting))
+    service.recorder.on_batch(Batch("csv", entry(0), {}, Standing(waiting=waiting)))
     found = service.scrape()
     assert found[("qsr_csv_backlog_files",)] == 7
     assert found[("qsr_csv_backlog_bytes",)] == 700

@@ -47,22 +47,22 @@ def test_a_micro_batch_comes_with_its_ledger_entry_and_the_lag_of_each_shard(lis
     listener.onQueryProgress(event())
     (batch,) = batches
     assert batch.entry == ENTRY
-    assert batch.lag.by_shard == {"shard-1": 0, "shard-2": 900}
-    assert batch.lag.worst == ("shard-2", 900)
-    assert not batch.lag.idle
+    assert batch.standing.lag.by_shard == {"shard-1": 0, "shard-2": 900}
+    assert batch.standing.lag.worst == ("shard-2", 900)
+    assert not batch.standing.lag.idle
 
 
 def test_a_stream_read_to_all_its_tips_is_idle(listener, batches, storage):
     for shard in ("shard-1", "shard-2"):
         ReadLog(storage).put_if_absent(9, UnitRead(shard, 3, 30, {"millis_behind": 0, "at_tip": True}))
     listener.onQueryProgress(event())
-    assert batches[0].lag.idle
+    assert batches[0].standing.lag.idle
 
 
 def test_a_source_without_lag_has_none(listener, batches, storage):
     ReadLog(storage).put_if_absent(9, UnitRead("orders.csv", 6, 60, {}))
     listener.onQueryProgress(event())
-    assert batches[0].lag is None
+    assert batches[0].standing.lag is None
 
 
 def test_a_trigger_without_data_and_an_unknown_batch_are_no_batches(listener, batches):
@@ -90,9 +90,9 @@ def test_a_micro_batch_comes_with_its_reads_and_when_it_ended(listener, batches,
     ReadLog(storage).put_if_absent(9, read)
     progress = json.loads(event().progress.json) | {"timestamp": "2026-03-01T00:00:00.500Z"}
     listener.onQueryProgress(SimpleNamespace(progress=SimpleNamespace(json=json.dumps(progress))))
-    assert batches[0].reads == {"shard-1": read}
+    assert batches[0].standing.reads == {"shard-1": read}
     assert batches[0].ended_at == pytest.approx(1772323200.509)
-    assert batches[0].waiting is None
+    assert batches[0].standing.waiting is None
 
 
 def test_files_that_wait_come_from_the_plan(listener, batches, storage):
@@ -100,7 +100,7 @@ def test_files_that_wait_come_from_the_plan(listener, batches, storage):
     ReadLog(storage).put_plan_if_absent(9, {"files": [], "waiting": waiting})
     ReadLog(storage).put_if_absent(9, UnitRead("orders.csv", 6, 60, {}))
     listener.onQueryProgress(event())
-    assert batches[0].waiting == waiting
+    assert batches[0].standing.waiting == waiting
 
 
 def test_a_source_is_heard_of_with_and_without_rows_to_read(storage):
