@@ -10,6 +10,7 @@ from typing import Any
 
 from streaming_app import __version__, streams
 from streaming_app.alerts import Alert, Alerts, Level, open_channels
+from streaming_app.catalog import Mode, Registrar, open_catalog
 from streaming_app.config import Loaded
 from streaming_app.config.masking import mask_text
 from streaming_app.errors import QualityStop
@@ -50,6 +51,7 @@ def run(
         redact=lambda text: mask_text(text, loaded.secrets),
     )
     watch = None
+    registrar: Registrar | None = None
     monitoring = Monitoring(loaded.config, alerts.send)
     try:
         on_signal(stop.set)
@@ -62,9 +64,11 @@ def run(
             streams.build_stream(loaded, suite, name, replace(options, drain_path=stop.drain_path(name)))
             for name in names
         ]
+        ledgers = {stream.name: Ledger(stream.sink.open_checkpoint()) for stream in built}
+        registrar = _registrar(loaded, ledgers, alerts)
         listener = ProgressListener(
-            {stream.name: Ledger(stream.sink.open_checkpoint()) for stream in built},
-            lambda batch: _report(batch, on_batch, monitoring, alerts),
+            ledgers,
+            lambda batch: _report(batch, on_batch, monitoring, alerts, registrar),
             {stream.name: ReadLog(stream.sink.open_checkpoint()) for stream in built},
             monitoring.heard,
         )
@@ -96,14 +100,34 @@ def run(
             timer.cancel()
         if watch:
             watch.stop()
+        if registrar:
+            registrar.close()
         stop.close()
         monitoring.close()
         alerts.close()
     return 0
 
 
-def _report(batch: Batch, on_batch: Callable[[Batch], None], monitoring: Monitoring, alerts: Alerts) -> None:
+def _registrar(loaded: Loaded, ledgers: dict[str, Ledger], alerts: Alerts) -> Registrar | None:
+    """Registers new partitions, where there is a catalog that wants to be told."""
+    catalog = open_catalog(loaded.config, loaded.dataset)
+    if catalog is None or catalog.mode is Mode.PROJECTION:
+        return None
+    registrar = Registrar(catalog, ledgers, alerts.send)
+    registrar.start()
+    return registrar
+
+
+def _report(
+    batch: Batch,
+    on_batch: Callable[[Batch], None],
+    monitoring: Monitoring,
+    alerts: Alerts,
+    registrar: Registrar | None,
+) -> None:
     """A batch that was published although it broke a limit is worth an alert."""
+    if registrar:
+        registrar.on_batch(batch.source, batch.entry)
     monitoring.on_batch(batch)
     on_batch(batch)
     for key, text in batch.entry.breaches.items():

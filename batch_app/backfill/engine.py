@@ -121,6 +121,11 @@ class Backfill:
             if progress:
                 progress(len(part))
 
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger of all backfills of this kind."""
+        return Ledger(self._checkpoint)
+
     def unfinished(self) -> bool:
         """Whether a run was cut off before its batch was committed."""
         committed = self._committed()
@@ -168,7 +173,7 @@ class Backfill:
         epoch = batch + 1
         plan = self._log.put_plan_if_absent(epoch, {"files": [file.to_json() for file in files], "key": key})
         planned = [SourceFile.from_json(value) for value in plan["files"]]
-        entry = Ledger(self._checkpoint).get(batch) or self._write(batch, epoch, planned, plan["key"])
+        entry = self.ledger.get(batch) or self._write(batch, epoch, planned, plan["key"])
         self._checkpoint.put(f"{COMMITS}/{batch}", b"v1\n{}")
         self._log.seal(epoch)
         outcome.add(self.name, entry, len(planned))

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from batch_app.backfill.engine import Backfill, Outcome
 from batch_app.backfill.inputs import Found, Wanted, find
 from batch_app.backfill.loading import Loader, SparkLoader
+from batch_app.catalog.following import register_batches
 from batch_app.output import cell, console, print_fitting, table
 from batch_app.session import session_for
 from streaming_app.arguments import load_all
@@ -68,7 +69,12 @@ def backfill(options: argparse.Namespace) -> Outcome:
     source = InputSource(options.input_source) if options.input_source else None
     found = find(Wanted(options.paths, options.since, options.until, source), loaded.config)
     runs = {label: Backfill(loaded, suite, label, _Spark(loaded)) for label in BACKFILLS.values()}
-    return _planned(runs, found) if options.dry_run else _loaded(runs, found, key)
+    if options.dry_run:
+        return _planned(runs, found)
+    try:
+        return _loaded(runs, found, key)
+    finally:
+        register_batches(loaded, {run.name: run.ledger for run in runs.values()})
 
 
 class _Spark:

@@ -1,4 +1,4 @@
-"""`catalog ddl`. Exit codes: 0 printed; 2 unusable configuration or arguments."""
+"""`catalog ddl | sync | show`. Exit codes: 0 done; 2 unusable configuration or arguments, or drift that sync refuses; 6 Glue."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from streaming_app.arguments import add_config_arguments, load_all
 from streaming_app.errors import ConfigError
 from streaming_app.storage import is_s3
 
-_SINCE: Final = date(2020, 1, 1)
 _DATABASE: Final = re.compile(r"[a-z0-9_]{1,255}")  # Glue's and Athena's names
 
 
@@ -21,19 +20,38 @@ def add_parser(commands: Any) -> None:
     """Add `catalog` with its own commands."""
     parser = commands.add_parser("catalog", help="the lake's tables as Athena knows them")
     inner = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_ddl(inner)
+    words = "make or mend the Glue database and tables, and register what the lake has and the catalog lacks"
+    sync = inner.add_parser("sync", help=words, description=words)
+    sync.add_argument("--dry-run", action="store_true", help="say what would be done")
+    sync.set_defaults(command=_sync)
+    words = "how the catalog differs from the lake and the dataset; changes nothing"
+    show = inner.add_parser("show", help=words, description=words)
+    show.set_defaults(command=_show)
+    for command in (sync, show):
+        add_config_arguments(command)
+        command.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
+
+
+def _add_ddl(inner: Any) -> None:
     words = "print the Athena DDL of clean and dead_letter; changes nothing"
     ddl = inner.add_parser("ddl", help=words, description=words)
     add_config_arguments(ddl)
     ddl.add_argument(
         "--mode",
         choices=("registered", "projection"),
-        default="registered",
-        help="registered: partitions stand in Glue; projection: Athena computes them, there is nothing to register",
+        help="registered: partitions stand in Glue; projection: Athena computes them, there is nothing to register;"
+        " the configuration's catalog.partitions unless given",
     )
-    ddl.add_argument("--database", metavar="NAME", help="the configuration's athena.database unless given")
+    ddl.add_argument(
+        "--database", metavar="NAME", help="the configuration's catalog.database or athena.database unless given"
+    )
     ddl.add_argument("--location", metavar="URI", help="s3://bucket/prefix of the lake; lake.root unless given")
     ddl.add_argument(
-        "--since", type=_day, default=_SINCE, metavar="DAY", help=f"first day of a projection; {_SINCE} unless given"
+        "--since",
+        type=_day,
+        metavar="DAY",
+        help="first day of a projection; the configuration's catalog.since unless given",
     )
     ddl.add_argument("--views", action="store_true", help="the named queries as views, too")
     ddl.add_argument("--queries", metavar="DIR", help="named queries; queries/ beside the configuration unless given")
@@ -48,6 +66,18 @@ def _day(text: str) -> date:
         raise argparse.ArgumentTypeError(f"{text!r} is no day; write for example 2026-03-01") from None
 
 
+def _sync(options: argparse.Namespace) -> int:
+    from batch_app.catalog.run import sync  # noqa: PLC0415 - pyarrow, pyspark and boto3: not for `--help`
+
+    return sync(options)
+
+
+def _show(options: argparse.Namespace) -> int:
+    from batch_app.catalog.run import show  # noqa: PLC0415 - see above
+
+    return show(options)
+
+
 def _ddl(options: argparse.Namespace) -> int:
     statements = _statements(options)
     text = json.dumps(statements, indent=2) if options.json else "\n\n".join(f"{one};" for one in statements)
@@ -58,9 +88,11 @@ def _ddl(options: argparse.Namespace) -> int:
 def _statements(options: argparse.Namespace) -> list[str]:
     from batch_app.catalog import ddl  # noqa: PLC0415 - pyarrow and pyspark: not for `--help`
     from batch_app.query.named import read_named  # noqa: PLC0415 - beside it
+    from streaming_app.catalog import TABLES, Mode, table_of  # noqa: PLC0415 - see above
 
     loaded, _ = load_all(options.config, options.overrides)
-    database = options.database or loaded.config.athena.database
+    catalog = loaded.config.catalog
+    database = options.database or catalog.database or loaded.config.athena.database
     root = options.location or loaded.config.lake.root
     if not _DATABASE.fullmatch(database):
         raise ConfigError(
@@ -68,12 +100,11 @@ def _statements(options: argparse.Namespace) -> list[str]:
         )
     if not is_s3(root):
         raise ConfigError(f"{root} is a local folder, which Athena cannot read; say --location s3://bucket/prefix")
-    mode = ddl.Mode(options.mode)
-    tables = [ddl.table_of(name, loaded.dataset, root) for name in ddl.TABLES]
+    mode, since = Mode(options.mode or catalog.partitions), options.since or catalog.since
     made = [ddl.create_database(database)]
-    for table in tables:
-        made.append(ddl.create_table(table, database, mode, options.since))
-        if mode is ddl.Mode.REGISTERED:
+    for table in (table_of(name, loaded.dataset, root) for name in TABLES):
+        made.append(ddl.create_table(table, database, mode, since))
+        if mode is Mode.REGISTERED:
             made.append(ddl.repair_table(table, database))
     if options.views:
         queries = read_named(options.queries or str(Path(options.config).parent / "queries"))

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from batch_app.catalog.following import register_files
 from batch_app.dead_letters.judging import SparkJudge
 from batch_app.dead_letters.opened import Opened
 from batch_app.dead_letters.replay import Replayer
@@ -30,8 +31,9 @@ def replay(opened: Opened, repair: Mapping[str, str], *, dry_run: bool) -> Outco
     wanted = opened.selection.without_stage(Stage.DUPLICATE)
     total = sum(rows.num_rows for _, rows in letters.scan(wanted, (ID,)))
     if not total:
-        finished = [] if dry_run else [action.number for action in opened.book.finish()]
-        return Outcome(dry_run, finished=finished)
+        outcome = Outcome(dry_run, finished=[] if dry_run else [action.number for action in opened.book.finish()])
+        _register(opened, outcome)
+        return outcome
     judge = SparkJudge(session_for(loaded.config), loaded.dataset, row_rules(suite, loaded.dataset), decoders, repair)
     lake = open_storage(loaded.config.lake.root, loaded.config.lake.s3.storage_options())
     options = {label: _options(loaded, source, suite) for source, label in SourceName.INPUT_SOURCE.items()}
@@ -42,7 +44,15 @@ def replay(opened: Opened, repair: Mapping[str, str], *, dry_run: bool) -> Outco
         task = bar.add_task("replay", total=total)
         outcome = replayer.run(opened.selection, dry_run=dry_run, progress=lambda rows: bar.advance(task, rows))
     outcome.unknown_headers = sorted(decoders.unknown)
+    _register(opened, outcome)
     return outcome
+
+
+def _register(opened: Opened, outcome: Outcome) -> None:
+    """What was published is for the catalog, too."""
+    actions = [opened.book.actions[number] for number in (*outcome.finished, *outcome.actions)]
+    if actions:
+        register_files(opened.loaded, [file.staged.key for action in actions for file in action.files])
 
 
 def _options(loaded: Loaded, source: str, suite: Suite) -> SinkOptions:

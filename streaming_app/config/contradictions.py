@@ -217,6 +217,19 @@ def _sns_without_topic(config: Config) -> Findings:
         )
 
 
+def _catalog(config: Config) -> Findings:
+    catalog = config.catalog
+    if catalog.type == "none":
+        return
+    if not catalog.database:
+        yield Contradiction(("catalog.database", "catalog.type"), "name the Glue database of this lake's tables")
+    if not is_s3(config.lake.root):
+        yield Contradiction(
+            ("catalog.type", "lake.root"),
+            "readers of a Glue catalog cannot see a local folder; write s3:// or type: none",
+        )
+
+
 def _window_too_short(config: Config) -> Findings:
     quality = config.quality
     if 0 < quality.window_rows < quality.min_rows:
@@ -268,5 +281,6 @@ CHECKS: Final[tuple[Callable[[Config], Findings], ...]] = (
     _sizes,
     _window_too_short,
     _sns_without_topic,
+    _catalog,
     _spark_settings,
 )

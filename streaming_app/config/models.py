@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -95,6 +95,7 @@ def parse_start(value: Any) -> str:
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")  # S3's bucket naming rules
 _ENDPOINT: Final = re.compile(r"https?://[^\s/]+\S*")
 _TOPIC: Final = re.compile(r"arn:[a-z0-9-]+:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]{1,256}")  # standard topics
+_DATABASE: Final = re.compile(r"[a-z0-9_]{0,255}")  # Glue's and Athena's names
 _STREAM_ARN: Final = re.compile(r"arn:aws[a-z-]*:kinesis:[a-z0-9-]+:\d{12}:stream/[A-Za-z0-9_.-]{1,128}")
 _ROLE: Final = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]{1,512}")
 _SESSION: Final = re.compile(r"[\w+=,.@-]{2,64}")  # AssumeRole's RoleSessionName
@@ -154,6 +155,12 @@ def _stream_name(value: str) -> str:
         raise ValueError(
             "a stream's name is letters, digits, _ . and -, 128 at most; its ARN is arn:aws:kinesis:REGION:ACCOUNT:stream/NAME"
         )
+    return value
+
+
+def _database(value: str) -> str:
+    if not _DATABASE.fullmatch(value):
+        raise ValueError("is no database's name: small letters, digits and _, 255 at most")
     return value
 
 
@@ -408,6 +415,24 @@ class AthenaConfig(Model):
     )
 
 
+class CatalogConfig(Model):
+    """The AWS Glue Data Catalog that Athena, Trino and Spark find the lake's tables in. Credentials: boto3's default chain."""
+
+    type: Literal["none", "glue"] = Field(
+        "none", description="glue: new partitions are registered as their first rows are committed."
+    )
+    database: Annotated[str, AfterValidator(_database)] = Field(
+        "", description="The Glue database with clean and dead_letter; `catalog sync` makes it."
+    )
+    partitions: Literal["registered", "projection"] = Field(
+        "registered",
+        description="registered: they stand in Glue, and one can be moved in one call. projection: readers compute them.",
+    )
+    since: date = Field(date(2020, 1, 1), description="projection: the first day that readers look for.")
+    region: str = Field("", description="Region; empty takes boto3's default.")
+    endpoint_url: Endpoint = Field("", description="Another endpoint than AWS's own.")
+
+
 class CloudWatchConfig(Model):
     """Figures to Amazon CloudWatch, where nothing scrapes. Needs cloudwatch:PutMetricData; docs/metrics.md says what it costs."""
 
@@ -490,6 +515,7 @@ class Config(Model):
     quality: QualityConfig = QualityConfig()
     alerts: AlertsConfig = AlertsConfig()
     athena: AthenaConfig = AthenaConfig()
+    catalog: CatalogConfig = CatalogConfig()
     metrics: MetricsConfig = MetricsConfig()
     service: ServiceConfig = ServiceConfig()
     spark: SparkConfig = SparkConfig()

@@ -139,6 +139,7 @@ class Ledger:
         self._storage = storage
         self._log = SequencedLog(storage, f"{LEDGER}/entries")
         self._pointer = f"{LEDGER}/published.json"
+        self._registered = f"{LEDGER}/registered.json"
 
     def append_if_absent(self, entry: Entry) -> bool:
         """Commit a batch; False when it has an entry already."""
@@ -168,6 +169,18 @@ class Ledger:
         """Every file up to this batch is visible; call it in order of batch ids. Folds old entries."""
         self._storage.put(self._pointer, json.dumps({"through": batch_id}).encode())
         self._log.fold(through=batch_id - _KEEP_OPEN)
+
+    def registered_through(self) -> int:
+        """The batch up to which a catalog knows every partition, -1 when that was never noted or cannot be read."""
+        data = self._storage.get(self._registered)
+        try:
+            return int(json.loads(data)["through"]) if data else -1
+        except (KeyError, TypeError, ValueError):
+            return -1
+
+    def mark_registered(self, batch_id: int) -> None:
+        """A catalog knows every partition up to this batch."""
+        self._storage.put(self._registered, json.dumps({"through": batch_id}).encode())
 
     def unpublished(self) -> list[Entry]:
         """Committed entries whose files may not all be visible, ascending; looks only at the latest entries."""

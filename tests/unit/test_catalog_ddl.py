@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from batch_app.catalog.ddl import hive_type
 from batch_app.cli import main
+from streaming_app.catalog.tables import hive_type
 from tests.audit_lake import REPOSITORY, LakeBuilder
 from tests.dead_lake import dead_lake
 

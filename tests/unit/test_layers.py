@@ -18,7 +18,7 @@ LAYERS = [
     {"alerts"},
     {"decode"},
     {"sources.kinesis", "sources.csv_files", "quality", "sink", "producer"},
-    {"casting", "places", "arguments"},
+    {"casting", "places", "arguments", "catalog"},
     {"pipeline"},
     {"streams"},
     {"progress", "suite_watch", "examples", "doctor"},
