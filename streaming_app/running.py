@@ -73,6 +73,7 @@ def run(
             monitoring.heard,
         )
         monitoring.watch({stream.name: stream.sink for stream in built}, spark)
+        monitoring.show_rules(suite, loaded.dataset)
         spark.streams.addListener(listener)
         LOG.info("ready", extra=logs.fields(version=__version__, sources=names, suite=suite.fingerprint))
         if timer:
@@ -88,7 +89,7 @@ def run(
             stop,
             available_now=available_now,
             alert=alerts.send,
-            changed_suite=watch.take,
+            changed_suite=partial(_changed, watch, monitoring, loaded),
             on_event=monitoring.on_event,
         ).run()
         spark.stop()
@@ -106,6 +107,13 @@ def run(
         monitoring.close()
         alerts.close()
     return 0
+
+
+def _changed(watch: SuiteWatch, monitoring: Monitoring, loaded: Loaded) -> Suite | None:
+    suite = watch.take()
+    if suite is not None:
+        monitoring.show_rules(suite, loaded.dataset)
+    return suite
 
 
 def _registrar(loaded: Loaded, ledgers: dict[str, Ledger], alerts: Alerts) -> Registrar | None:

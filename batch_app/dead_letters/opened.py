@@ -10,11 +10,11 @@ from batch_app.dead_letters.decoding import CsvHeaders, RowDecoders
 from batch_app.dead_letters.records import Records
 from batch_app.dead_letters.selection import Selection
 from batch_app.dead_letters.table import DeadLetters
-from batch_app.dead_letters.words import explain
 from streaming_app.config import Loaded
 from streaming_app.journal.read_log import ReadLog
 from streaming_app.places import INPUT_SOURCES, checkpoint_of, dead_letters_of
 from streaming_app.quality import Suite
+from streaming_app.quality.words import explain
 from streaming_app.schema import InputSource
 from streaming_app.storage import open_storage
 

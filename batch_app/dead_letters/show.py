@@ -17,8 +17,8 @@ from rich.text import Text
 from batch_app.dead_letters.book import Action
 from batch_app.dead_letters.summary import Summary
 from batch_app.dead_letters.taking import Outcome
-from batch_app.dead_letters.words import Explained
 from batch_app.output import cell, moment, print_fitting, table, trend, visible
+from streaming_app.quality.words import Explained
 from streaming_app.schema import INGESTED_AT, Decoded, Judged
 
 _DAYS: Final = 14

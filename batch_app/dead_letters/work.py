@@ -22,10 +22,10 @@ from batch_app.dead_letters.show import Letter, hint, show_list, show_one, show_
 from batch_app.dead_letters.summary import STORE, summarize
 from batch_app.dead_letters.table import COLUMNS, SCHEMA
 from batch_app.dead_letters.taking import Outcome, discard
-from batch_app.dead_letters.words import explain
 from batch_app.output import console
 from streaming_app.arguments import load_all
 from streaming_app.errors import ConfigError
+from streaming_app.quality.words import explain
 from streaming_app.schema import Judged
 
 _LISTED: Final = "dead_letter_id,ingested_at,source,stage,reasons,raw"

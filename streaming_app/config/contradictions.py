@@ -5,6 +5,7 @@ Each check is one function from the whole configuration to its findings, named i
 
 from __future__ import annotations
 
+import ipaddress
 import posixpath
 import re
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from streaming_app.config.models import Config
 
 CONTRADICTIONS: Final = "contradictions"  # pydantic's type of the error
+TOKEN_LENGTH: Final = 16  # characters of metrics.token at least
 
 
 class Contradiction(NamedTuple):
@@ -230,6 +232,29 @@ def _catalog(config: Config) -> Findings:
         )
 
 
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens on `host`."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _page_for_everybody(config: Config) -> Findings:
+    """The live page shows rejected rows."""
+    metrics = config.metrics
+    if metrics.token and len(metrics.token) < TOKEN_LENGTH:
+        yield Contradiction(
+            ("metrics.token",), f"is short enough to be guessed; take {TOKEN_LENGTH} characters or more, all at random"
+        )
+    if metrics.enabled and metrics.page and not metrics.token and not is_loopback(metrics.host):
+        yield Contradiction(
+            ("metrics.token", "metrics.host", "metrics.page"),
+            f"is empty, and other machines reach {metrics.host}: the live page shows rejected rows. Give a token from the"
+            " environment, or serve the figures alone with metrics.page: false",
+        )
+
+
 def _window_too_short(config: Config) -> Findings:
     quality = config.quality
     if 0 < quality.window_rows < quality.min_rows:
@@ -283,4 +308,5 @@ CHECKS: Final[tuple[Callable[[Config], Findings], ...]] = (
     _sns_without_topic,
     _catalog,
     _spark_settings,
+    _page_for_everybody,
 )

@@ -450,13 +450,19 @@ class CloudWatchConfig(Model):
 
 
 class MetricsConfig(Model):
-    """Figures for Prometheus, and whether the service is alive and ready, over HTTP (docs/metrics.md)."""
+    """Figures for Prometheus, whether the service is alive and ready, and a live page, over HTTP (docs/metrics.md)."""
 
-    enabled: bool = Field(True, description="Serve /metrics, /healthz and /readyz.")
+    enabled: bool = Field(True, description="Serve /metrics, /healthz and /readyz, and the live page.")
     host: Annotated[str, Field(min_length=1)] = Field(
         "127.0.0.1",
-        description="Address to listen on. 0.0.0.0 lets every machine that reaches this one read the figures; there is no"
-        " password.",
+        description="Address to listen on. 0.0.0.0 lets every machine that reaches this one ask: with the page that needs a"
+        " token.",
+    )
+    page: bool = Field(True, description="Serve the live page at /, which shows rejected rows (docs/live-page.md).")
+    token: str = Field(
+        "",
+        description="Whoever asks for anything but /healthz and /readyz must know it: as a bearer token, or as the password"
+        " that the browser asks for. 16 characters or more, from the environment. Empty asks for none.",
     )
     port: Annotated[int, Field(ge=0, le=65_535)] = Field(0, description="0 takes a free port, which the log names.")
     stalled_after: Seconds = Field(

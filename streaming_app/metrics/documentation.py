@@ -11,10 +11,12 @@ _INTRODUCTION: Final = f"""# Metrics
 
 <!-- Made from streaming_app/metrics/catalogue.py by `python -m streaming_app.metrics.documentation`; a test holds both equal. -->
 
-The driver serves them at `/metrics`, with `/healthz` (200 while the process answers) and `/readyz` (200 once every source
+The driver serves them at `/metrics`, beside the [live page](live-page.md) at `/`, with `/healthz` (200 while the process answers) and `/readyz` (200 once every source
 has recovered and runs, or has read all there was; 503 with each source's state in JSON before that, while a source waits
 for its restart, and when one was silent for `metrics.stalled_after`). See `metrics:` in the configuration. By default only
-this machine can ask, as there is no password; no row's content is served.
+this machine can ask. `/metrics` has no row's content; the page has, so with it `metrics.host` for other machines needs a
+`metrics.token` (or `metrics.page: false`). With a token everything but `/healthz` and `/readyz` asks for it; Prometheus gives
+it with `authorization: {{credentials_file: ...}}` in its scrape configuration.
 
 - Counters *since ever* are sums over the ledger. A restart goes on where it was; a batch that ran again after a crash counts
   once, as it has one ledger entry; what was committed while nobody counted is counted. `rows read = clean + dead + duplicate`

@@ -12,15 +12,21 @@ from streaming_app import __version__
 from streaming_app.alerts import Alert
 from streaming_app.config import Config
 from streaming_app.events import SourceEvent
+from streaming_app.journal.ledger import Ledger
 from streaming_app.metrics import catalogue as m
 from streaming_app.metrics import samples
 from streaming_app.metrics.cloudwatch import CloudWatch
 from streaming_app.metrics.health import Health
+from streaming_app.metrics.live.board import Board
+from streaming_app.metrics.live.pages import LivePages
+from streaming_app.metrics.live.rejected import Rejected
 from streaming_app.metrics.prometheus import Endpoint
 from streaming_app.metrics.recorder import Recorder
 from streaming_app.metrics.values import Values
 from streaming_app.progress import Batch
+from streaming_app.quality import Suite
 from streaming_app.runtime import logs
+from streaming_app.schema import Dataset
 from streaming_app.sink import SinkOptions
 from streaming_app.storage import is_s3
 
@@ -37,13 +43,18 @@ class Monitoring:
         self._health = Health(config.metrics.stalled_after)
         self._sampler: samples.Sampler | None = None
         self._cloudwatch: CloudWatch | None = None
+        on = config.metrics.enabled and config.metrics.page
+        self._board = Board(self.values, self._health.look, config.service.trigger) if on else None
         self.endpoint = self._open() if config.metrics.enabled else None
 
     def _open(self) -> Endpoint | None:
         """A port that is taken is worth an alert, and no reason to leave orders unread."""
-        host, port = self._config.metrics.host, self._config.metrics.port
+        host, port, token = self._config.metrics.host, self._config.metrics.port, self._config.metrics.token
+        pages = LivePages(self._board).answer if self._board else lambda _: None
         try:
-            endpoint = Endpoint(self.values, self._health.look, host, port, self._see_readiness)
+            endpoint = Endpoint(
+                self.values, self._health.look, host, port, before_scrape=self._see_readiness, pages=pages, token=token
+            )
         except OSError as error:
             text = f"{host}:{port} cannot be used ({error}); set metrics.host and metrics.port (0 takes a free one)"
             self._alert(Alert("metrics-endpoint", "the service runs without its metrics endpoint", text))
@@ -62,6 +73,8 @@ class Monitoring:
         self.values.set(m.TRIGGER, self._config.service.trigger)
         for name, sink in sinks.items():
             self._recorder.begin(name, sink.open_checkpoint())
+        if self._board:
+            self._safely(self._fill, self._board, sinks)
         lake = self._config.lake.root
         places = {"scratch": samples.scratch()} | ({} if is_s3(lake) else {"lake": lake})
         each = [
@@ -74,9 +87,21 @@ class Monitoring:
         if self._config.metrics.cloudwatch.enabled:
             self._cloudwatch = CloudWatch(self.values, self._config.metrics.cloudwatch, self._see_readiness)
 
+    def _fill(self, board: Board, sinks: Mapping[str, SinkOptions]) -> None:
+        board.show_rejected(Rejected({name: sink.open_lake() for name, sink in sinks.items()}))
+        for name, sink in sinks.items():
+            board.begin(name, Ledger(sink.open_checkpoint()))
+
+    def show_rules(self, suite: Suite, dataset: Dataset) -> None:
+        """These are the rules in force, from the start or after a change."""
+        if self._board:
+            self._safely(self._board.show_rules, suite, dataset)
+
     def on_batch(self, batch: Batch) -> None:
         """A micro-batch was published."""
         self._safely(self._recorder.on_batch, batch)
+        if self._board:
+            self._safely(self._board.on_batch, batch)
 
     def on_event(self, event: SourceEvent) -> None:
         """Something happened to a source."""
@@ -91,7 +116,7 @@ class Monitoring:
     def close(self) -> None:
         """Keep the totals, and answer no more."""
         self._safely(self._recorder.save)
-        for part in (self._cloudwatch, self._sampler, self.endpoint):
+        for part in (self._cloudwatch, self._sampler, self.endpoint, self._board):
             if part is not None:
                 self._safely(part.close)
 

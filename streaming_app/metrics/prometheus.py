@@ -1,7 +1,7 @@
-"""The HTTP endpoint: /metrics for Prometheus, /healthz (alive) and /readyz (recovered and going on). Read-only.
+"""The HTTP endpoint: /metrics for Prometheus, /healthz (alive) and /readyz (recovered and going on), and further pages.
 
-It serves counts, names of rules, shards and sources, never a row's content. It has no password, so it binds to this machine
-unless the configuration says otherwise.
+Read-only. `/metrics` holds counts, names of rules, shards and sources, never a row's content; the live page holds rejected
+rows. It binds to this machine unless the configuration says otherwise; who may ask is decided by `access.py`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
+from urllib.parse import parse_qsl
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -21,12 +22,14 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
+from streaming_app.metrics.access import Access
+from streaming_app.metrics.answers import Answer, Request, text
 from streaming_app.metrics.catalogue import Kind, Metric
 from streaming_app.metrics.health import Readiness
 from streaming_app.metrics.values import Observed, Series, Values
 
 _LOG: Final = logging.getLogger(__name__)
-_PATHS: Final = "/metrics, /healthz and /readyz"
+_PATHS: Final = "there are /metrics, /healthz and /readyz"
 _PATIENCE: Final = 10.0  # seconds that a client may take to say what it wants
 
 
@@ -62,18 +65,10 @@ def _buckets(metric: Metric, observed: Observed) -> Iterator[tuple[str, float]]:
         yield bound, total
 
 
-class Answer(NamedTuple):
-    """What a path answers."""
-
-    status: HTTPStatus
-    content_type: str
-    body: bytes
-
-
 class Endpoint:
     """Serves until closed, each request in a thread of its own. `port` 0 takes a free one; `self.port` is the real one.
 
-    Raises OSError when the address cannot be used.
+    `pages` answers what is not the endpoint's own, or gives None. With a `token` only /healthz and /readyz are open. Raises OSError when the address cannot be used.
     """
 
     def __init__(
@@ -82,9 +77,13 @@ class Endpoint:
         readiness: Callable[[], Readiness],
         host: str = "127.0.0.1",
         port: int = 0,
+        *,
         before_scrape: Callable[[], None] = lambda: None,
+        pages: Callable[[Request], Answer | None] = lambda _: None,
+        token: str = "",
     ) -> None:
-        self._readiness, self._before_scrape = readiness, before_scrape
+        self._readiness, self._before_scrape, self._pages = readiness, before_scrape, pages
+        self._access = Access(token, host)
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(ValuesCollector(values))
         self._server = _Server((host, port), self._answer)
@@ -103,25 +102,32 @@ class Endpoint:
         self._server.server_close()
         self._thread.join()
 
-    def _answer(self, path: str, accept: str) -> Answer:
-        if path == "/metrics":
+    def _answer(self, request: Request) -> Answer:
+        return self._access.refused(request) or self._own(request) or self._pages(request) or _nothing()
+
+    def _own(self, request: Request) -> Answer | None:
+        if request.path == "/metrics":
             self._before_scrape()
-            encode, content_type = choose_encoder(accept)
+            encode, content_type = choose_encoder(request.accept)
             return Answer(HTTPStatus.OK, content_type, encode(self._registry))
-        if path == "/healthz":
-            return Answer(HTTPStatus.OK, "text/plain; charset=utf-8", b"alive\n")
-        if path == "/readyz":
+        if request.path == "/healthz":
+            return text(HTTPStatus.OK, "alive")
+        if request.path == "/readyz":
             found = self._readiness()
             status = HTTPStatus.OK if found.ready else HTTPStatus.SERVICE_UNAVAILABLE
             body = json.dumps({"ready": found.ready, "sources": found.sources}).encode()
             return Answer(status, "application/json", body + b"\n")
-        return Answer(HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", f"there are {_PATHS}\n".encode())
+        return None
+
+
+def _nothing() -> Answer:
+    return text(HTTPStatus.NOT_FOUND, _PATHS)
 
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True  # a client that keeps its connection open does not hold up the end
 
-    def __init__(self, address: tuple[str, int], answer: Callable[[str, str], Answer]) -> None:
+    def __init__(self, address: tuple[str, int], answer: Callable[[Request], Answer]) -> None:
         self.answer = answer
         self.address_family = _family_of(address[0])
         super().__init__(address, _Handler)
@@ -148,14 +154,21 @@ class _Handler(BaseHTTPRequestHandler):
         self._respond(with_body=False)
 
     def _respond(self, *, with_body: bool) -> None:
-        answer = self.server.answer(self.path.partition("?")[0], self.headers.get("Accept", ""))
+        answer = self.server.answer(self._request())
         self.send_response(answer.status)
         self.send_header("Content-Type", answer.content_type)
         self.send_header("Content-Length", str(len(answer.body)))
         self.send_header("Cache-Control", "no-store")
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
         self.end_headers()
         if with_body:
             self.wfile.write(answer.body)
+
+    def _request(self) -> Request:
+        path, _, query = self.path.partition("?")
+        accept, authorization, host = (self.headers.get(name, "") for name in ("Accept", "Authorization", "Host"))
+        return Request(path, dict(parse_qsl(query)), accept, authorization, host)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
         """Every scrape in the log would bury the rest."""

@@ -78,6 +78,11 @@ class Values:
         with self._lock:
             return self._of(metric).numbers.get(labels)
 
+    def series(self, metric: Metric) -> dict[Labels, float]:
+        """All series of a counter or gauge."""
+        with self._lock:
+            return dict(self._of(metric).numbers)
+
     def snapshot(self) -> list[tuple[Metric, Series]]:
         """A copy of everything there is, of one moment."""
         with self._lock:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from streaming_app.quality import Rule, Suite
+from streaming_app.quality.rules import Rule
+from streaming_app.quality.suite import Suite
 from streaming_app.schema import Dataset
 
 _DECODE: Final = {

@@ -1,0 +1,269 @@
+"""What the live page knows: the last hour, the last micro-batches and the rules. `Board.state` is the page's JSON."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, Final
+
+from streaming_app.journal.ledger import Entry, Ledger
+from streaming_app.metrics import catalogue as m
+from streaming_app.metrics.health import Readiness
+from streaming_app.metrics.live.history import HOUR, History, Name
+from streaming_app.metrics.live.rejected import Rejected
+from streaming_app.metrics.live.rules import Rules
+from streaming_app.metrics.values import Values
+from streaming_app.progress import Batch
+from streaming_app.quality import Suite
+from streaming_app.schema import Dataset
+
+_BATCHES: Final = 30  # micro-batches on the page
+_SPANS: Final = {300: 1, HOUR: 10}  # seconds that a chart shows, and of one of its steps
+_REASONS: Final = 7  # with a line of their own in a chart; the rest is one more
+_SHARDS: Final = 64
+_LONGEST_WAIT: Final = 300.0  # seconds: rows of a batch are spread over at most so much
+_LATELY: Final = 60.0  # seconds
+_FRESH: Final = 1.0  # seconds that an answer is given again
+_WHOLE: Final = "triggerExecution"
+
+
+@dataclass
+class _Seen:
+    """Of one source: its last batch that was counted, and of the last ones when each ended and how many seconds it took."""
+
+    through: int = -1
+    ended: float = 0.0
+    took: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=5))
+
+
+class Board:
+    """Takes every micro-batch once, in microseconds; `state` is computed when somebody looks, at most once a second.
+
+    `trigger` is how often a micro-batch begins, in seconds: no row is known before the batch that read it has ended, so the
+    charts end that long ago.
+    """
+
+    def __init__(
+        self, values: Values, readiness: Callable[[], Readiness], trigger: float, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._values, self._readiness, self._trigger, self._clock = values, readiness, trigger, clock
+        self._started = clock()
+        self._history = History()
+        self._sources: dict[str, _Seen] = {}
+        self._batches: deque[dict[str, Any]] = deque(maxlen=_BATCHES)
+        self._rules: Rules | None = None
+        self._rejected: Rejected | None = None
+        self._cached: dict[int, tuple[float, dict[str, Any]]] = {}
+        self._lock = threading.RLock()
+
+    def show_rejected(self, rejected: Rejected) -> None:
+        """From now on dead letters are on the page."""
+        self._rejected = rejected
+
+    def show_rules(self, suite: Suite, dataset: Dataset) -> None:
+        """The suite in force."""
+        self._rules = Rules(suite, dataset)
+
+    def begin(self, source: str, ledger: Ledger) -> None:
+        """Fill the last hour in from the ledger: a restart leaves no hole but that in which nothing ran."""
+        newest = ledger.newest()
+        with self._lock:
+            self._begin(source, ledger, newest)
+
+    def _begin(self, source: str, ledger: Ledger, newest: int) -> None:
+        self._sources[source] = _Seen(through=newest)
+        since = self._clock() - HOUR
+        entries = [entry for entry in ledger.entries(max(0, newest - HOUR)) if entry.batch_id <= newest]
+        for before, entry in pairwise([None, *entries]):
+            if entry is not None and entry.committed_at > since:
+                begun = entry.committed_at - self._trigger if before is None else before.committed_at
+                self._count(source, entry, begun, entry.committed_at)
+        for entry in entries[-_BATCHES:]:
+            self._remember(source, entry, {}, None)
+
+    def on_batch(self, batch: Batch) -> None:
+        """A micro-batch was published. One that the ledger had at the start, or that was told of before, is not counted again."""
+        entry, ended = batch.entry, batch.ended_at or batch.entry.committed_at
+        with self._lock:
+            seen = self._sources.setdefault(batch.source, _Seen())
+            if entry.batch_id <= seen.through:
+                return
+            took = batch.durations_ms.get(_WHOLE, 0) / 1000
+            self._count(batch.source, entry, max(seen.ended, ended - max(took, self._trigger)), ended)
+            seen.through, seen.ended = entry.batch_id, ended
+            seen.took.append((ended, took))
+            self._remember(batch.source, entry, batch.durations_ms, ended)
+
+    def _count(self, source: str, entry: Entry, begun: float, ended: float) -> None:
+        counts = entry.counts
+        amounts: dict[Name, float] = {
+            ("rows", source, "clean"): counts.clean,
+            ("rows", source, "dead"): counts.dead,
+            ("rows", source, "duplicates"): counts.duplicates,
+        }
+        amounts |= {("reason", reason): number for reason, number in counts.by_reason.items()}
+        amounts |= {("note", rule): number for rule, number in {**counts.by_warning, **counts.by_info}.items()}
+        self._history.add(amounts, max(begun, ended - _LONGEST_WAIT), ended)
+
+    def _remember(self, source: str, entry: Entry, durations_ms: Mapping[str, int], ended: float | None) -> None:
+        counts, at = entry.counts, ended or entry.committed_at
+        self._batches.append(
+            {
+                "source": source,
+                "batch": entry.batch_id,
+                "ended": at,
+                "read": counts.read,
+                "clean": counts.clean,
+                "dead": counts.dead,
+                "duplicates": counts.duplicates,
+                "files": len(entry.files),
+                "bytes": sum(file.staged.size for file in entry.files),
+                "oldest": at - entry.arrived[0] if entry.arrived else None,
+                "suite": entry.suite_fingerprint,
+                "breaches": dict(entry.breaches),
+                "ms": durations_ms.get(_WHOLE),
+                "phases": {name: ms for name, ms in durations_ms.items() if name != _WHOLE},
+            }
+        )
+        if self._rejected:
+            self._rejected.offer(source, entry)
+
+    def close(self) -> None:
+        """Read no more dead letters."""
+        if self._rejected:
+            self._rejected.close()
+
+    def state(self, span: int = HOUR) -> dict[str, Any]:
+        """Everything on the page, as JSON takes it: times in seconds since 1970, amounts by second in the charts."""
+        span = span if span in _SPANS else HOUR
+        with self._lock:
+            made, state = self._cached.get(span, (0.0, {}))
+            now = self._clock()
+            if not state or not 0 <= now - made < _FRESH:
+                state = self._state(span, now)
+                self._cached[span] = (0.0 if state["reading"] else now), state
+            return state
+
+    def _state(self, span: int, now: float) -> dict[str, Any]:
+        letters, reading = self._rejected.last() if self._rejected else ([], False)
+        found, suite = self._readiness(), self._rules.suite if self._rules else None
+        end = int(now - self._unknown(now))
+        hour = self._history.sums(int(now) + 1 - HOUR, int(now) + 1, HOUR)
+        return {
+            "now": now,
+            "service": self._service(found),
+            "sources": [self._source(name, state, end) for name, state in found.sources.items()],
+            "last_hour": _by_source(hour),
+            "history": self._charts(span, end),
+            "batches": sorted(self._batches, key=lambda batch: -batch["ended"]),
+            "dead_letters": letters,
+            "reading": reading,
+            "rules": self._counted_rules(hour),
+            "suite": {"name": suite.name, "fingerprint": suite.fingerprint} if suite else {},
+            "machine": self._machine(),
+        }
+
+    def _unknown(self, now: float) -> float:
+        """For so many seconds back rows may still be told of: a trigger, and a batch as they were in the last minute."""
+        batches = [batch for seen in self._sources.values() for batch in seen.took]
+        took = max((took for ended, took in batches if ended > now - _LATELY - self._trigger), default=0.0)
+        return min(_LONGEST_WAIT, self._trigger + took + 1)
+
+    def _service(self, found: Readiness) -> dict[str, Any]:
+        build = next((list(labels) for labels in self._numbers(m.BUILD)), ["", "", ""])
+        return {
+            "ready": found.ready,
+            "started": self._started,
+            "trigger": self._trigger,
+            **dict(zip(("version", "python", "spark"), build, strict=True)),
+        }
+
+    def _source(self, name: str, state: str, end: int) -> dict[str, Any]:
+        values = self._values
+        window = max(10, round(2 * self._trigger))
+        recent = self._history.sums(end - window, end, window)
+        rate = sum(numbers[0] for series, numbers in recent.items() if series[:2] == ("rows", name)) / window
+        shards = sorted(((lag, labels[1]) for labels, lag in self._numbers(m.SHARD_LAG, name).items()), reverse=True)
+        return {
+            "name": name,
+            "state": state,
+            "rate": rate,
+            "lag": values.get(m.LAG, name),
+            "shards": [{"shard": shard, "lag": lag} for lag, shard in shards[:_SHARDS]],
+            "shards_open": values.get(m.SHARDS_OPEN, name),
+            "throttles": values.get(m.THROTTLES, name),
+            "backlog": [values.get(each, name) for each in (m.BACKLOG_FILES, m.BACKLOG_BYTES, m.BACKLOG_OLDEST)],
+            "rows": {
+                "read": values.get(m.ROWS_READ, name) or 0,
+                "clean": values.get(m.ROWS_CLEAN, name) or 0,
+                "dead": sum(self._numbers(m.ROWS_DEAD, name).values()),
+                "duplicates": values.get(m.ROWS_DUPLICATE, name) or 0,
+            },
+            "last_success": values.get(m.LAST_SUCCESS, name),
+            "last_heard": values.get(m.LAST_TRIGGER, name),
+            "restarts": values.get(m.RESTARTS, name) or 0,
+            "failures": {labels[1]: number for labels, number in self._numbers(m.FAILURES, name).items()},
+            "unpublished": values.get(m.UNPUBLISHED, name),
+        }
+
+    def _charts(self, span: int, end: int) -> dict[str, Any]:
+        step = _SPANS[span]
+        end -= end % step
+        found = self._history.sums(end - span, end, step)
+        rows = {"/".join(name[1:]): numbers for name, numbers in found.items() if name[0] == "rows"}
+        reasons = {name[1]: numbers for name, numbers in found.items() if name[0] == "reason"}
+        return {
+            "begin": end - span,
+            "step": step,
+            "rows": {name: _rates(numbers, step) for name, numbers in sorted(rows.items())},
+            "reasons": [[name, _rates(numbers, step)] for name, numbers in _most(reasons)],
+        }
+
+    def _counted_rules(self, hour: Mapping[Name, list[float]]) -> list[dict[str, Any]]:
+        if self._rules is None:
+            return []
+        ever: dict[str, float] = {}
+        for metric in (m.REJECTIONS, m.WARNINGS, m.INFOS):
+            for labels, number in self._numbers(metric).items():
+                ever[labels[1]] = ever.get(labels[1], 0) + number
+        recent = {name[1]: round(numbers[0]) for name, numbers in hour.items() if name[0] in {"reason", "note"}}
+        return self._rules.rows(recent, ever)
+
+    def _machine(self) -> dict[str, Any]:
+        disks = {labels[0]: number for labels, number in self._numbers(m.DISK_FREE).items()}
+        sizes = {labels[0]: number for labels, number in self._numbers(m.DISK_SIZE).items()}
+        return {
+            "python": self._values.get(m.PYTHON_MEMORY),
+            "heap": self._values.get(m.JVM_MEMORY, "heap"),
+            "heap_limit": self._values.get(m.JVM_LIMIT, "heap"),
+            "disks": [
+                {"place": name, "free": free, "size": sizes.get(name, 0)} for name, free in sorted(disks.items())
+            ],
+        }
+
+    def _numbers(self, metric: m.Metric, source: str = "") -> dict[tuple[str, ...], float]:
+        found = self._values.series(metric)
+        return {labels: number for labels, number in found.items() if not source or labels[0] == source}
+
+
+def _by_source(hour: Mapping[Name, list[float]]) -> dict[str, float]:
+    return {"/".join(name[1:]): round(numbers[0]) for name, numbers in hour.items() if name[0] == "rows"}
+
+
+def _rates(numbers: list[float], step: int) -> list[float]:
+    return [round(number / step, 2) for number in numbers]
+
+
+def _most(reasons: Mapping[str, list[float]]) -> list[tuple[str, list[float]]]:
+    """The most frequent ones, and the sum of all others as `""`."""
+    ranked = sorted(reasons.items(), key=lambda item: -sum(item[1]))
+    first, others = ranked[:_REASONS], ranked[_REASONS:]
+    return (
+        [*first, ("", [sum(step) for step in zip(*(numbers for _, numbers in others), strict=True)])]
+        if others
+        else first
+    )
