@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from batch_app.backfill import commands as backfill
 from batch_app.catalog import commands as catalog
+from batch_app.compaction import commands as compaction
 from batch_app.dead_letters import commands as dead_letters
 from batch_app.gate import commands as gate
 from batch_app.query import commands as query
@@ -54,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     dead_letters.add_parser(commands)
     gate.add_parser(commands)
     backfill.add_parsers(commands)
+    compaction.add_parser(commands)
     query.add_parser(commands)
     catalog.add_parser(commands)
     return parser

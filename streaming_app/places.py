@@ -31,6 +31,11 @@ def dead_letters_of(config: Config) -> str:
     return f"{config.lake.checkpoint_root().rstrip('/')}/dead_letters"
 
 
+def compactions_of(config: Config) -> str:
+    """The folder with the book of compactions."""
+    return f"{config.lake.checkpoint_root().rstrip('/')}/compaction"
+
+
 def is_foreign(config: Config, source: str) -> bool:
     """Whether another connector than ours reads the source: it leaves no read log and no epochs."""
     return source == SourceName.KINESIS and config.sources.kinesis.connector != PYTHON

@@ -1,0 +1,195 @@
+"""One group of small files -> a few larger ones: read, sort, stage, commit in the book, and the book carries it out."""
+
+from __future__ import annotations
+
+import os
+import re
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from batch_app.compaction.book import AlreadyReplacedError, Compaction, CompactionBook, Replaced
+from batch_app.compaction.merging import BUDGET, SortedRows
+from batch_app.compaction.plan import File, Group
+from batch_app.compaction.reading import Proof, UnfitError, read_table, stamps_of
+from streaming_app.journal.ledger import LedgerFile
+from streaming_app.schema import CLEAN, Dataset, Decoded
+from streaming_app.sink.datasource import DEAD_LETTER_SCHEMA, clean_schema
+from streaming_app.sink.options import SinkOptions
+from streaming_app.sink.parquet_files import TableFiles
+from streaming_app.storage import Storage, is_s3
+
+OWNER: Final = "compact"
+_NAME: Final = re.compile(r"part-(.+)-[0-9a-f]{32}\.parquet")
+_S3_THREADS: Final = 16
+_AHEAD: Final = 64 << 20  # bytes of files that are read before they are asked for
+_FILES_AHEAD: Final = 64
+
+
+@dataclass
+class Outcome:
+    """What a run did, or a dry run would do: figures of the partitions that were asked for, before and after.
+
+    `skipped`: files or groups that were left as they are, and why. `finished`: entries of runs that were cut off.
+    """
+
+    dry_run: bool
+    partitions: int = 0
+    compacted_partitions: int = 0
+    files_before: int = 0
+    files_after: int = 0
+    bytes_before: int = 0
+    bytes_after: int = 0
+    replaced_files: int = 0
+    written_files: int = 0
+    rows: int = 0
+    skipped: list[str] = field(default_factory=list)
+    finished: list[int] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object; the keys are the attributes."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+@dataclass(frozen=True)
+class Compactor:
+    """Compacts groups. `options` are a sink's; `in_doubt` gives the keys of files that a batch may still take back.
+
+    Guarantee: see book.py. A file that some entry of a ledger which is not published yet owns is left alone, and so is one
+    whose rows would not come back the same (`UnfitError`).
+    """
+
+    lake: Storage
+    book: CompactionBook
+    dataset: Dataset
+    options: SinkOptions
+    in_doubt: Callable[[], set[str]]
+    budget: int = BUDGET
+
+    def run(self, group: Group, since: int, outcome: Outcome) -> bool:
+        """Compact one group; `since` is the book's newest entry before the group was listed. True when files were replaced."""
+        doubtful = self.in_doubt()  # after the listing: a file that was listed is published, or its entry is found here
+        files = [file for file in group.files if file.key not in doubtful]
+        if len(files) < len(group.files):
+            outcome.skipped.append(
+                f"{group.folder}: {len(group.files) - len(files)} files of batches not published yet"
+            )
+        merge = _Merge(self, group, outcome)
+        writer = TableFiles(self.lake, self._sink(group), group.table, merge.schema)
+        try:
+            outputs = merge.write(files, writer)
+        except BaseException:
+            writer.abort()
+            raise
+        if len(outputs) >= len(merge.inputs):
+            writer.abort()
+            return False
+        return self._commit(
+            Compaction.of(uuid.uuid4().hex, group.folder, merge.inputs, outputs, merge.proof), since, outcome
+        )
+
+    def _commit(self, compaction: Compaction, since: int, outcome: Outcome) -> bool:
+        try:
+            done = self.book.commit(compaction, since)
+        except AlreadyReplacedError:
+            outcome.skipped.append(f"{compaction.folder}: another command compacts it, too")
+            return False
+        if not done:
+            outcome.skipped.append(
+                f"{compaction.folder}: what was written could not be published; its files are as before"
+            )
+            return False
+        outcome.replaced_files += len(compaction.inputs)
+        outcome.written_files += len(compaction.outputs)
+        outcome.files_after += len(compaction.outputs) - len(compaction.inputs)
+        outcome.bytes_after += sum(file.staged.size for file in compaction.outputs)
+        outcome.bytes_after -= sum(file.size for file in compaction.inputs)
+        outcome.rows += compaction.proof.rows
+        return True
+
+    def _sink(self, group: Group) -> SinkOptions:
+        return replace(self.options, owner=OWNER, input_source=group.source)
+
+
+class _Merge:
+    """The merge of one group under way."""
+
+    def __init__(self, compactor: Compactor, group: Group, outcome: Outcome) -> None:
+        self._compactor, self._group, self._outcome = compactor, group, outcome
+        clean = group.table == CLEAN
+        self.schema = clean_schema(compactor.dataset) if clean else DEAD_LETTER_SCHEMA
+        self._time = compactor.dataset.time_column if clean else Decoded.ARRIVED_AT.value
+        self._stamps: dict[int, str] = {}
+        self.inputs: list[Replaced] = []
+        self.proof = Proof()
+
+    def write(self, files: Sequence[File], writer: TableFiles) -> list[LedgerFile]:
+        """Stage all rows in order of time. Raises SinkError."""
+        with SortedRows(self._time, self.schema, self._compactor.budget) as rows:
+            for file, table in self._tables(files):
+                self._take(file, table, rows)
+            for batch in rows.batches():
+                writer.add(self._group.day, batch)
+        return writer.finish()
+
+    def _take(self, file: File, table: pa.Table, rows: SortedRows) -> None:
+        try:
+            stamp = self._stamp(file, table)
+            proof = Proof.of(table)
+        except UnfitError as error:
+            self._skip(file, str(error))
+            return
+        self.inputs.append(Replaced(file.name, file.size, table.num_rows, stamp))
+        self.proof += proof
+        rows.add(table)
+
+    def _stamp(self, file: File, table: pa.Table) -> int | None:
+        """The moment that stands in all rows; None for a file that a compaction wrote.
+
+        By it the audit finds the file's rows in an output, so no other batch's rows may have the same one.
+        """
+        found = _NAME.fullmatch(file.name)
+        if not found:
+            raise UnfitError("its name is none that the sink gives")
+        owner = found[1]
+        stamps = np.unique(stamps_of(table)).tolist()
+        if owner != OWNER and len(stamps) != 1:
+            raise UnfitError(f"its rows were written at {len(stamps)} moments, where the sink writes one")
+        if any(self._stamps.get(stamp, owner) != owner for stamp in stamps) or (
+            owner == OWNER and any(stamp in self._stamps for stamp in stamps)
+        ):
+            raise UnfitError("its rows were written in the same microsecond as another file's")
+        self._stamps.update(dict.fromkeys(stamps, owner))
+        return None if owner == OWNER else int(stamps[0])
+
+    def _skip(self, file: File, why: str) -> None:
+        self._outcome.skipped.append(f"{file.key}: {why}")
+
+    def _tables(self, files: Sequence[File]) -> Iterator[tuple[File, pa.Table]]:
+        """Each file's rows in order, read ahead side by side; one that cannot be taken is skipped."""
+        lake = self._compactor.lake
+        threads = _S3_THREADS if is_s3(lake.uri) else min(4, os.cpu_count() or 1)
+        running: deque[tuple[File, Future[pa.Table]]] = deque()
+        with ThreadPoolExecutor(threads, "compact") as pool:
+            for file in files:
+                while running and (
+                    len(running) >= _FILES_AHEAD or sum(held.size for held, _ in running) + file.size > _AHEAD
+                ):
+                    yield from self._read(*running.popleft())
+                running.append((file, pool.submit(read_table, lake, file.key, self.schema)))
+            while running:
+                yield from self._read(*running.popleft())
+
+    def _read(self, file: File, table: Future[pa.Table]) -> Iterator[tuple[File, pa.Table]]:
+        try:
+            yield file, table.result()
+        except UnfitError as error:
+            self._skip(file, str(error))
+        except FileNotFoundError:
+            self._skip(file, "it is not there any more")

@@ -1,0 +1,151 @@
+"""`compact` with everything it needs: the lake, the book, what the ledgers have still open, a progress bar, the report."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from batch_app.compaction.book import CompactionBook
+from batch_app.compaction.engine import Compactor, Outcome
+from batch_app.compaction.plan import TABLES, Group, Listed, Wanted, find
+from batch_app.dead_letters.book import Book
+from batch_app.output import cell, console, print_fitting, table
+from streaming_app.arguments import load_all
+from streaming_app.config import Config, Loaded
+from streaming_app.config.models import SourceName
+from streaming_app.errors import ConfigError
+from streaming_app.journal.ledger import Ledger
+from streaming_app.places import INPUT_SOURCES, checkpoint_of, compactions_of, dead_letters_of
+from streaming_app.quality import Suite
+from streaming_app.schema import InputSource
+from streaming_app.storage import Storage, open_storage
+from streaming_app.streams import sink_options
+
+_MIB = 1 << 20
+
+
+def run(options: argparse.Namespace) -> int:
+    """`compact`. Raises ConfigError and SinkError."""
+    loaded, suite = load_all(options.config, options.overrides)
+    outcome = compact(loaded, suite, wanted_of(options), dry_run=options.dry_run)
+    if options.json:
+        print(json.dumps(outcome.to_json(), indent=2))  # noqa: T201 - the command's output
+    else:
+        show(outcome)
+    return 0
+
+
+def wanted_of(options: argparse.Namespace) -> Wanted:
+    """The partitions that the arguments name. Raises ConfigError when they name none."""
+    named = options.since or options.until or options.input_source or options.table or options.older_than is not None
+    if not named and not options.all:
+        raise ConfigError("say which partitions: --all, or --older-than, --since, --until, --input-source, --table")
+    until = options.until
+    if options.older_than is not None:
+        latest = (datetime.now(UTC) - timedelta(seconds=options.older_than)).date() - timedelta(days=1)
+        until = min(until, latest) if until else latest
+    return Wanted(
+        tables=(options.table,) if options.table else TABLES,
+        sources=(InputSource(options.input_source),) if options.input_source else tuple(InputSource),
+        since=options.since,
+        until=until,
+        target=options.target_size,
+        min_files=options.min_files,
+    )
+
+
+def compact(loaded: Loaded, suite: Suite, wanted: Wanted, *, dry_run: bool = False) -> Outcome:
+    """Compact what is wanted, first finishing what an earlier run left; without a dry run the lake changes."""
+    config = loaded.config
+    lake, book = open_book(config)
+    outcome = Outcome(dry_run)
+    outcome.finished = [entry.number for entry in book.unfinished()] if dry_run else book.finish()
+    since = book.newest()
+    groups = _planned(lake, wanted, outcome)
+    if dry_run:
+        _estimate(groups, wanted, outcome)
+        return outcome
+    base = sink_options(loaded, SourceName.CSV, suite)
+    compactor = Compactor(
+        lake, book, loaded.dataset, replace(base, target_file_bytes=wanted.target), lambda: in_doubt(config, lake)
+    )
+    _each(groups, lambda group: compactor.run(group, since, outcome), outcome)
+    return outcome
+
+
+def open_book(config: Config) -> tuple[Storage, CompactionBook]:
+    """The lake and its book of compactions."""
+    storage = config.lake.s3.storage_options()
+    lake = open_storage(config.lake.root, storage)
+    return lake, CompactionBook(open_storage(compactions_of(config), storage), lake)
+
+
+def in_doubt(config: Config, lake: Storage) -> set[str]:
+    """Keys of files whose batch or replay is committed but not published: recovery may still take them back."""
+    storage = config.lake.s3.storage_options()
+    found: set[str] = set()
+    for source in INPUT_SOURCES:
+        for entry in Ledger(open_storage(checkpoint_of(config, source), storage)).unpublished():
+            found.update(file.staged.key for file in entry.files)
+    for action in Book(open_storage(dead_letters_of(config), storage), lake).unfinished():
+        found.update(file.staged.key for file in action.files)
+    return found
+
+
+def _planned(lake: Storage, wanted: Wanted, outcome: Outcome) -> list[Group]:
+    listed = Listed()
+    groups = find(lake, wanted, listed)
+    outcome.partitions, outcome.files_before, outcome.bytes_before = listed.partitions, listed.files, listed.bytes
+    outcome.files_after, outcome.bytes_after = listed.files, listed.bytes
+    return groups
+
+
+def _estimate(groups: list[Group], wanted: Wanted, outcome: Outcome) -> None:
+    """What would be replaced; files become fewer, how much smaller is known only afterwards."""
+    for group in groups:
+        made = max(1, -(-group.bytes // wanted.target))
+        outcome.replaced_files += len(group.files)
+        outcome.written_files += made
+        outcome.files_after += made - len(group.files)
+    outcome.compacted_partitions = len({group.folder for group in groups})
+
+
+def _each(groups: list[Group], do: Callable[[Group], bool], outcome: Outcome) -> None:
+    columns = (TextColumn("compact"), BarColumn(), MofNCompleteColumn(), TextColumn("files"), TimeElapsedColumn())
+    out = Console(file=sys.stderr)
+    done: set[str] = set()
+    with Progress(*columns, console=out, transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("compact", total=sum(len(group.files) for group in groups))
+        for group in groups:
+            if do(group):
+                done.add(group.folder)
+            bar.advance(task, len(group.files))
+    outcome.compacted_partitions = len(done)
+
+
+def show(outcome: Outcome) -> None:
+    """The report for people."""
+    out = console()
+    if outcome.finished:
+        out.print(
+            f"{len(outcome.finished)} compactions that were cut off "
+            + ("wait to be finished" if outcome.dry_run else "were finished first")
+        )
+    made = table("", "before", "after", numbers=(1, 2))
+    made.add_row(cell("files"), f"{outcome.files_before:,}", f"{outcome.files_after:,}")
+    made.add_row(cell("MiB"), f"{outcome.bytes_before / _MIB:,.1f}", f"{outcome.bytes_after / _MIB:,.1f}")
+    print_fitting(out, made)
+    would = "would be replaced" if outcome.dry_run else "were replaced"
+    out.print(
+        f"{outcome.replaced_files:,} files of {outcome.compacted_partitions:,} partitions {would} by"
+        f" {outcome.written_files:,}" + ("" if outcome.dry_run else f"; {outcome.rows:,} rows, read back and equal")
+    )
+    for note in outcome.skipped:
+        out.print(f"left as it is: {note}", markup=False)
