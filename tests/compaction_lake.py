@@ -59,14 +59,26 @@ def clean_rows(dataset: Dataset, begin: int, count: int, stamp: datetime) -> pa.
 
 def dead_rows(begin: int, count: int, stamp: datetime) -> pa.RecordBatch:
     rows = [
-        {"dead_letter_id": f"{number:032x}", "source_position": f"d:{number}", "arrived_at": stamp, "ingested_at": stamp}
+        {
+            "dead_letter_id": f"{number:032x}",
+            "source_position": f"d:{number}",
+            "arrived_at": stamp,
+            "ingested_at": stamp,
+        }
         for number in range(begin, begin + count)
     ]
     return pa.RecordBatch.from_pylist(rows, schema=DEAD_LETTER_SCHEMA)
 
 
 def write(
-    storage: Storage, dataset: Dataset, table: str, rows: pa.RecordBatch, *, day: str = DAY, publish: bool = True, **more
+    storage: Storage,
+    dataset: Dataset,
+    table: str,
+    rows: pa.RecordBatch,
+    *,
+    day: str = DAY,
+    publish: bool = True,
+    **more,
 ) -> LedgerFile:
     """One small file, visible unless told otherwise."""
     schema = rows.schema
@@ -78,7 +90,9 @@ def write(
     return made
 
 
-def write_files(storage: Storage, dataset: Dataset, count: int, rows: int = 3, begin: int = 0, day: str = DAY) -> None:
+def write_files(
+    storage: Storage, dataset: Dataset, count: int, rows: int = 3, *, begin: int = 0, day: str = DAY
+) -> None:
     """Small clean files, each with rows and a stamp of its own."""
     for file in range(count):
         first = begin + file * rows

@@ -8,12 +8,13 @@ The proof, for each source:
    the read log's (source.py).
 3. The entry's files exist as they were written, and their positions, clean and dead together, are exactly those of its
    epoch, each once (batches.py, tally.py).
+   Where compactions have replaced files, the rows are looked for in what replaced them (compactions.py).
 4. Every replayed row is one dead letter's, taken once by the book of dead letters (replays.py).
-5. No other file is visible in the lake (lake.py).
+5. No other file is visible in the lake (lake.py), and no compaction took one that was nobody's.
 
 It proves where every row is, not what is in its other columns; a file's size is compared, its bytes are not hashed. Each
 step looks at one batch at a time, so memory does not grow with the lake: about 100 bytes a CSV file, 25 bytes a Parquet
-file, and the positions of the batches under check (2 million, or those of the largest batch).
+file, 37 bytes a compacted file, and the positions of the batches under check (2 million, or those of the largest batch).
 """
 
 from __future__ import annotations

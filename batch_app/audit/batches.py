@@ -6,8 +6,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
+from batch_app.audit.compactions import Compactions, Gone
 from batch_app.audit.lake import UNREADABLE, LakeFiles, open_rows
 from batch_app.audit.report import Finding, Kind
 from batch_app.audit.tally import Counted, Tally
@@ -32,19 +33,23 @@ class Batch:
 
 @dataclass(frozen=True)
 class Checked:
-    """What came out of one batch. `waiting`: files of an unpublished entry that are not visible yet."""
+    """What came out of one batch. `waiting`: files of an unpublished entry that are not visible yet.
+
+    `compacted`: files that compactions have replaced.
+    """
 
     batch: Batch
     rows: int
     findings: tuple[Finding, ...]
     waiting: int = 0
+    compacted: int = 0
 
 
 class BatchChecker:
     """Checks batches of one source. Safe for several threads."""
 
-    def __init__(self, source: str, lake: Storage, files: LakeFiles) -> None:
-        self._source, self._lake, self._files = source, lake, files
+    def __init__(self, source: str, lake: Storage, files: LakeFiles, compactions: Compactions) -> None:
+        self._source, self._lake, self._files, self._compactions = source, lake, files, compactions
 
     def check_all(self, batches: Iterable[Batch], threads: int) -> Iterator[Checked]:
         """Every batch's result, in order. Memory is bounded by `_ROWS_AT_ONCE` positions, or the largest batch."""
@@ -63,30 +68,29 @@ class BatchChecker:
     def check(self, batch: Batch) -> Checked:
         """Files first, then the rows in them."""
         sizes = {file.staged.key: self._files.size_of(file.staged.key) for file in batch.entry.files}
-        absent = [file for file in batch.entry.files if sizes[file.staged.key] is None]
+        gone = {file.staged.key: self._compactions.find(file.staged.key) for file in batch.entry.files}
+        absent = [key for key, size in sizes.items() if size is None and gone[key] is None]
         if absent and not batch.published:
             return Checked(batch, 0, (), len(absent))
-        check = _Check(self._source, batch)
+        check = _Check(self._source, batch, self._lake, self._compactions)
         for file in batch.entry.files:
-            size = sizes[file.staged.key]
-            if size is None:
-                check.lost(Kind.MISSING_FILE, file, f"is not there; it held {file.rows} rows", _REPLAY)
-            else:
-                check.file(self._lake, file, size)
+            check.file(file, sizes[file.staged.key], gone[file.staged.key])
+        check.compacted()
         check.judge_rows()
-        return Checked(batch, check.rows, tuple(check.findings))
+        return Checked(batch, check.rows, tuple(check.findings), compacted=len(check.replaced))
 
 
 class _Check:
     """The check of one batch under way."""
 
-    def __init__(self, source: str, batch: Batch) -> None:
-        self._source, self._batch = source, batch
+    def __init__(self, source: str, batch: Batch, lake: Storage, compactions: Compactions) -> None:
+        self._source, self._batch, self._lake, self._compactions = source, batch, lake, compactions
         self._entry = batch.entry
         self._tally = batch.tally
         self._lost_rows = 0
         self.rows = 0
         self.findings: list[Finding] = []
+        self.replaced: list[tuple[LedgerFile, Gone]] = []
 
     def _add(self, kind: Kind, message: str, advice: str, *, unit: str | None = None, file: str | None = None) -> None:
         text = f"batch {self._entry.batch_id}: {message}"
@@ -97,29 +101,84 @@ class _Check:
         self._lost_rows += file.rows
         self._add(kind, f"{file.staged.key} {what}", advice, file=file.staged.key)
 
-    def file(self, lake: Storage, file: LedgerFile, size: int) -> None:
+    def file(self, file: LedgerFile, size: int | None, gone: Gone | None) -> None:
+        """One file: where it is, or what has replaced it."""
+        if size is not None and gone is not None and gone.entry <= self._compactions.finished:
+            what = f"{file.staged.key} was replaced by compaction {gone.entry}, and it is there again"
+            self._add(Kind.DUPLICATE_ROWS, what, "remove it: its rows are in the lake twice", file=file.staged.key)
+            size = None
+        if size is not None:
+            self._whole(file, size)
+        elif gone is not None:
+            self.replaced.append((file, gone))
+        else:
+            self.lost(Kind.MISSING_FILE, file, f"is not there; it held {file.rows} rows", _REPLAY)
+
+    def _whole(self, file: LedgerFile, size: int) -> None:
         """Size, footer and positions of one file."""
         key = file.staged.key
         if size != file.staged.size:
             what = f"{key} has {size} bytes, but {file.staged.size} were written"
             self._add(Kind.FILE_SIZE, what, f"somebody replaced it: {_REPLAY}", file=key)
         try:
-            self._count(lake, file)
+            self._count(file)
         except FileNotFoundError:
-            self.lost(Kind.MISSING_FILE, file, f"vanished during the audit; it held {file.rows} rows", _REPLAY)
+            self._vanished(file)
         except UNREADABLE as error:
             what = f"cannot be read as Parquet ({_one_line(error)}); it held {file.rows} rows"
             self.lost(Kind.UNREADABLE_FILE, file, what, _REPLAY)
 
-    def _count(self, lake: Storage, file: LedgerFile) -> None:
+    def _vanished(self, file: LedgerFile) -> None:
+        """A file that was listed: a compaction may have replaced it since."""
+        gone = self._compactions.find_new(file.staged.key)
+        if gone is not None:
+            self.replaced.append((file, gone))
+        else:
+            self.lost(Kind.MISSING_FILE, file, f"vanished during the audit; it held {file.rows} rows", _REPLAY)
+
+    def _count(self, file: LedgerFile) -> None:
         key = file.staged.key
-        with open_rows(lake, key) as rows:
+        with open_rows(self._lake, key) as rows:
             if rows.rows != file.rows:
                 what = f"{key} has {rows.rows} rows, but {file.rows} were written"
                 self._add(Kind.FILE_ROWS, what, f"somebody replaced it: {_REPLAY}", file=key)
             for positions in rows.positions() if self._tally else ():
-                self.rows += len(positions)
-                self._tally.add(positions)  # type: ignore[union-attr]  # only entered with a tally
+                self._tell(positions)
+
+    def _tell(self, positions: Any) -> None:
+        if self._tally:
+            self.rows += len(positions)
+            self._tally.add(positions)
+
+    def compacted(self) -> None:
+        """The rows of replaced files, found in what replaced them; files of one task have one stamp and are one."""
+        together: dict[tuple[str, int | None], list[tuple[LedgerFile, Gone]]] = {}
+        for file, gone in self.replaced:
+            together.setdefault((gone.folder, gone.stamp), []).append((file, gone))
+        for (_, stamp), files in together.items():
+            self._in_outputs(stamp, files)
+
+    def _in_outputs(self, stamp: int | None, files: list[tuple[LedgerFile, Gone]]) -> None:
+        outputs = sorted({file.staged.key for _, gone in files for file in self._compactions.live(gone.entry)})
+        found = 0
+        try:
+            for output in outputs if stamp is not None else ():
+                for positions in self._compactions.positions(output, stamp):  # type: ignore[arg-type]  # not None here
+                    found += len(positions)
+                    self._tell(positions)
+        except UNREADABLE as error:
+            for file, gone in files:
+                what = f"was replaced by compaction {gone.entry}, whose files cannot be read ({_one_line(error)})"
+                self.lost(Kind.MISSING_FILE, file, what, _REPLAY)
+            return
+        self._compare(found, files, outputs)
+
+    def _compare(self, found: int, files: list[tuple[LedgerFile, Gone]], outputs: list[str]) -> None:
+        expected = sum(file.rows for file, _ in files)
+        if found != expected:
+            key = files[0][0].staged.key
+            what = f"{key} had {expected} rows, and of these {found} are in what replaced it ({_list(outputs)})"
+            self._add(Kind.FILE_ROWS, what, f"somebody changed a file: {_REPLAY}", file=key)
 
     def judge_rows(self) -> None:
         """What the rows of all files come to."""

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from streaming_app.schema import CLEAN, DEAD_LETTER, Decoded
+from streaming_app.schema import CLEAN, DEAD_LETTER, INGESTED_AT, Decoded
 from streaming_app.storage import ObjectInfo, Storage
 
 TABLES: Final = (CLEAN, DEAD_LETTER)
@@ -34,7 +34,10 @@ class LakeFiles:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         listed = (
-            (*_digest(info.key), info.size, False) for table in TABLES for info in storage.list(table) if _visible(info)
+            (*digest_of(info.key), info.size, False)
+            for table in TABLES
+            for info in storage.list(table)
+            if _visible(info)
         )
         self._files = np.fromiter(listed, _FILE)
         self._files.sort(order=["high", "low"])
@@ -59,7 +62,7 @@ class LakeFiles:
                     yield info
 
     def _find(self, key: str) -> int | None:
-        high, low = _digest(key)
+        high, low = digest_of(key)
         place = int(np.searchsorted(self._files["high"], np.uint64(high)))
         while place < len(self._files) and self._files["high"][place] == high:
             if self._files["low"][place] == low:
@@ -68,7 +71,8 @@ class LakeFiles:
         return None
 
 
-def _digest(key: str) -> tuple[int, int]:
+def digest_of(key: str) -> tuple[int, int]:
+    """128 bits of a key, as two numbers."""
     digest = hashlib.blake2b(key.encode(errors="surrogatepass"), digest_size=16).digest()
     return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")
 
@@ -93,6 +97,13 @@ class ParquetRows:
         column = Decoded.POSITION.value
         for batch in self._parquet.iter_batches(_ROWS, columns=[column]):
             yield batch.column(column).cast(pa.string())
+
+    def stamped(self) -> Iterator[tuple[Any, Any]]:
+        """`ingested_at` in microseconds and the source position of all rows, a bounded piece at a time."""
+        names = [INGESTED_AT, Decoded.POSITION.value]
+        for batch in self._parquet.iter_batches(_ROWS, columns=names):
+            stamps = batch.column(INGESTED_AT).cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())
+            yield stamps.to_numpy(zero_copy_only=False), batch.column(Decoded.POSITION.value).cast(pa.string())
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 
+from batch_app.audit.compactions import Compactions, Gone
 from batch_app.audit.lake import UNREADABLE, LakeFiles, open_rows
 from batch_app.audit.report import LAKE, Finding, Findings, Kind
 from batch_app.dead_letters.book import Action, Book, ids_of
@@ -33,8 +34,18 @@ _FINISH: Final = "the next `dead-letters replay` or `discard` finishes it"
 class ReplayAudit:
     """The audit of `checkpoints/dead_letters`. After `run`, `replayed` and `discarded` count dead letters by source."""
 
-    def __init__(self, config: Config, lake: Storage, files: LakeFiles, findings: Findings, *, settled: bool) -> None:
+    def __init__(
+        self,
+        config: Config,
+        lake: Storage,
+        files: LakeFiles,
+        compactions: Compactions,
+        findings: Findings,
+        *,
+        settled: bool,
+    ) -> None:
         self._lake, self._files, self._findings, self._settled = lake, files, findings, settled
+        self._compactions = compactions
         self._book = Book(open_storage(dead_letters_of(config), config.lake.s3.storage_options()), lake)
         self.replayed: Counter[str] = Counter()
         self.discarded: Counter[str] = Counter()
@@ -56,7 +67,8 @@ class ReplayAudit:
     def _replay(self, action: Action, *, unfinished: bool) -> None:
         source = _NAMES.get(action.input_source, LAKE)
         sizes = {file.staged.key: self._files.size_of(file.staged.key) for file in action.files}
-        absent = [file for file in action.files if sizes[file.staged.key] is None]
+        gone = {file.staged.key: self._compactions.find(file.staged.key) for file in action.files}
+        absent = [key for key, size in sizes.items() if size is None and gone[key] is None]
         if absent and unfinished:
             self.pending.update(file.staged.key for file in action.files)
             message = f"replay {action.number} is committed, but {len(absent)} of its files are not visible yet"
@@ -64,8 +76,35 @@ class ReplayAudit:
             (self._findings.add if self._settled else self._findings.note)(finding)
             return
         found: list[str] = []
-        sound = [self._file(action, source, file, sizes[file.staged.key], found) for file in action.files]
+        here = {key for key, each in gone.items() if each is None or self._is_here(each, sizes[key])}
+        files = [file for file in action.files if file.staged.key in here]
+        sound = [self._file(action, source, file, sizes[file.staged.key], found) for file in files]
+        replaced = {each for key, each in gone.items() if each and key not in here}
+        sound.append(self._compacted(action, source, replaced, found))
         self._compare(action, source, found, whole=all(sound))
+
+    def _is_here(self, gone: Gone, size: int | None) -> bool:
+        """Whether a compaction that was to replace a file is not done with it yet."""
+        return size is not None and gone.entry > self._compactions.finished
+
+    def _compacted(self, action: Action, source: str, files: set[Gone], found: list[str]) -> bool:
+        """The rows of files that compactions have replaced; a replay's files of one task have one stamp."""
+        wanted: dict[int, set[str]] = {}
+        for gone in files:
+            outputs = {file.staged.key for file in self._compactions.live(gone.entry)}
+            wanted.setdefault(gone.stamp or 0, set()).update(outputs)
+        try:
+            for stamp, outputs in wanted.items():
+                for output in sorted(outputs):
+                    for positions in self._compactions.positions(output, stamp):
+                        found += positions.to_pylist()
+        except UNREADABLE as error:
+            message = (
+                f"replay {action.number}: what replaced its files cannot be read ({' '.join(str(error).split())[:200]})"
+            )
+            self._findings.add(Finding(source, Kind.MISSING_FILE, message, _RESTORE))
+            return False
+        return True
 
     def _file(self, action: Action, source: str, file: LedgerFile, size: int | None, found: list[str]) -> bool:
         """Look at one file and add its positions to `found`; False when its rows cannot be counted."""
@@ -81,6 +120,9 @@ class ReplayAudit:
             with open_rows(self._lake, key) as rows:
                 for positions in rows.positions():
                     found += positions.to_pylist()
+        except FileNotFoundError:
+            gone = self._compactions.find_new(key)  # it was listed: a compaction may have replaced it since
+            return self._compacted(action, source, {gone} if gone else set(), found) and gone is not None
         except UNREADABLE as error:
             message = f"{who}: {key} cannot be read as Parquet ({' '.join(str(error).split())[:200]})"
             self._findings.add(Finding(source, Kind.UNREADABLE_FILE, message, _RESTORE, file=key))

@@ -54,7 +54,7 @@ class Finding:
 class SourceReport:
     """One source in numbers. `rows_checked`: positions found in files; `units`: shards or CSV files that were read.
 
-    `replayed` and `discarded`: of the dead letters, those that were published after all or marked as done.
+    `compacted`: of the files, those that compactions have replaced. `replayed` and `discarded`: of the dead letters, those that were published after all or marked as done.
     """
 
     source: str
@@ -66,6 +66,7 @@ class SourceReport:
     replayed: int = 0
     discarded: int = 0
     files: int = 0
+    compacted: int = 0
     units: int = 0
     rows_checked: int = 0
     differences: int = 0

@@ -6,14 +6,17 @@ import re
 from dataclasses import replace
 from typing import Any, Final
 
+from batch_app.audit.compactions import Compactions
 from batch_app.audit.lake import TABLES, UNREADABLE, LakeFiles, open_rows
 from batch_app.audit.replays import ReplayAudit
 from batch_app.audit.report import LAKE, AuditReport, Finding, Findings, Kind, SourceReport
 from batch_app.audit.source import Place, Progress, SourceAudit
+from batch_app.compaction.book import CompactionBook
 from streaming_app.config import Config, Loaded
-from streaming_app.journal.ledger import LEDGER
+from streaming_app.errors import SinkError
+from streaming_app.journal.ledger import LEDGER, LedgerFile
 from streaming_app.journal.read_log import READ_LOG
-from streaming_app.places import INPUT_SOURCES, checkpoint_of, enabled_sources
+from streaming_app.places import INPUT_SOURCES, checkpoint_of, compactions_of, enabled_sources
 from streaming_app.quality import Suite
 from streaming_app.storage import Storage, open_storage
 
@@ -29,19 +32,22 @@ def audit(loaded: Loaded, suite: Suite, *, settled: bool = False, progress: Prog
     config = loaded.config
     options = config.lake.s3.storage_options()
     lake = open_storage(config.lake.root, options)
+    compactions = Compactions(CompactionBook(open_storage(compactions_of(config), options), lake), lake)
     files = LakeFiles(lake)  # before any ledger is read
     findings = Findings()
+    _read_compactions(compactions, files, findings, settled=settled)
     reports = []
     for source in INPUT_SOURCES:
         checkpoint = open_storage(checkpoint_of(config, source), options)
         if _has_run(checkpoint):
-            place = Place(source, checkpoint, lake, files)
+            place = Place(source, checkpoint, lake, files, compactions)
             reports.append(_audit_source(place, findings, suite, settled=settled, progress=progress))
         elif source in enabled_sources(config):
             reports.append(SourceReport(source))
             findings.note(_never_ran(source, checkpoint))
-    replays = ReplayAudit(config, lake, files, findings, settled=settled)
+    replays = ReplayAudit(config, lake, files, compactions, findings, settled=settled)
     replays.run()
+    _find_strange_inputs(compactions, findings)
     _find_orphans(lake, files, findings)
     reports = [
         replace(found, replayed=replays.replayed[found.source], discarded=replays.discarded[found.source])
@@ -86,6 +92,46 @@ def _audit_source(
         findings.note(Finding(place.source, Kind.SUITE, message, "rows judged before keep their verdict"))
     _note_staged(place, findings, running.pending)
     return report
+
+
+def _read_compactions(compactions: Compactions, files: LakeFiles, findings: Findings, *, settled: bool) -> None:
+    """The files that compactions wrote: those that were not replaced in their turn are there, as they were written."""
+    try:
+        compactions.read()
+    except SinkError as error:
+        findings.add(Finding(LAKE, Kind.COUNTS, f"the book of compactions: {error}", "restore checkpoints/compaction"))
+        return
+    for number, outputs in compactions.entries():
+        if number > compactions.finished:
+            message = f"compaction {number} is committed and not carried out: rows of it may be seen twice until then"
+            finding = Finding(LAKE, Kind.UNFINISHED, message, "the next `compact` or `vacuum` finishes it")
+            (findings.add if settled else findings.note)(finding)
+        for output in outputs:
+            _check_output(compactions, files, findings, number, output)
+
+
+def _check_output(
+    compactions: Compactions, files: LakeFiles, findings: Findings, number: int, output: LedgerFile
+) -> None:
+    key = output.staged.key
+    size = files.size_of(key)
+    advice = "restore the file from a backup or an older object version"
+    if compactions.find(key) is not None or number > compactions.finished:
+        return
+    if size is None:
+        message = f"{key} is not there; compaction {number} wrote {output.rows} rows into it"
+        findings.add(Finding(LAKE, Kind.MISSING_FILE, message, advice, file=key))
+    elif size != output.staged.size:
+        message = f"{key} has {size} bytes, but compaction {number} wrote {output.staged.size}"
+        findings.add(Finding(LAKE, Kind.FILE_SIZE, message, f"somebody replaced it: {advice}", file=key))
+
+
+def _find_strange_inputs(compactions: Compactions, findings: Findings) -> None:
+    for number, key in compactions.unowned():
+        message = f"compaction {number} took {key}, which is in no entry of the ledger: its rows are nobody's"
+        findings.add(
+            Finding(LAKE, Kind.ORPHAN_FILE, message, "if an entry of the ledger is missing, restore that", file=key)
+        )
 
 
 def _note_staged(place: Place, findings: Findings, pending: set[str]) -> None:

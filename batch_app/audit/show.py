@@ -15,13 +15,14 @@ from batch_app.audit.source import Progress as OnProgress
 
 _NUMBERS = (
     *("batches", "rows_read", "clean", "dead", "replayed", "discarded"),
-    *("duplicates", "files", "units", "rows_checked", "differences"),
+    *("duplicates", "files", "compacted", "units", "rows_checked", "differences"),
 )
 _LABELS = {
     "units": "shards or files",
     "dead": "dead letters",
     "replayed": "  of these replayed",
     "discarded": "  discarded",
+    "compacted": "  of these compacted",
 }
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from batch_app.audit.batches import Batch, BatchChecker, Checked, count_findings
+from batch_app.audit.compactions import Compactions
 from batch_app.audit.lake import LakeFiles
 from batch_app.audit.reads import MALFORMED, Reads, reads_of
 from batch_app.audit.report import Finding, Findings, Kind, SourceReport
@@ -30,6 +31,7 @@ class Place:
     checkpoint: Storage
     lake: Storage
     files: LakeFiles
+    compactions: Compactions
 
 
 class SourceAudit:
@@ -50,7 +52,7 @@ class SourceAudit:
         """Check everything. Raises SinkError when ledger or read log cannot be read at all."""
         published = self._ledger.published_through()
         threads = _S3_THREADS if is_s3(self._place.lake.uri) else min(4, os.cpu_count() or 1)
-        checker = BatchChecker(self._place.source, self._place.lake, self._place.files)
+        checker = BatchChecker(self._place.source, self._place.lake, self._place.files, self._place.compactions)
         for checked in checker.check_all(self._understood(published), threads):
             self._count(checked)
             if self._on_progress is not None:
@@ -80,6 +82,7 @@ class SourceAudit:
             dead=report.dead + entry.counts.dead,
             duplicates=report.duplicates + entry.counts.duplicates,
             files=report.files + len(entry.files),
+            compacted=report.compacted + checked.compacted,
             rows_checked=report.rows_checked + checked.rows,
         )
 
