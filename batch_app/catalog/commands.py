@@ -6,12 +6,11 @@ import argparse
 import json
 import re
 from datetime import date
-from pathlib import Path
 from typing import Any, Final
 
 from streaming_app.arguments import add_config_arguments, load_all
 from streaming_app.errors import ConfigError
-from streaming_app.storage import is_s3
+from streaming_app.storage import beside, is_s3
 
 _DATABASE: Final = re.compile(r"[a-z0-9_]{1,255}")  # Glue's and Athena's names
 
@@ -107,6 +106,6 @@ def _statements(options: argparse.Namespace) -> list[str]:
         if mode is Mode.REGISTERED:
             made.append(ddl.repair_table(table, database))
     if options.views:
-        queries = read_named(options.queries or str(Path(options.config).parent / "queries"))
+        queries = read_named(options.queries or beside(options.config, "queries"))
         made += [ddl.create_view(query.name, query.sql, database) for query in queries.values()]
     return made

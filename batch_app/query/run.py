@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 import pyarrow as pa
 
 from batch_app.query.answer import Answer, write
-from batch_app.query.named import NamedQuery, named, read_named
+from batch_app.query.named import NamedQuery, has_folder, named, read_named
 from streaming_app.arguments import load_all
 from streaming_app.config import Loaded
 from streaming_app.errors import ConfigError
+from streaming_app.storage import beside
 
 
 def run(options: argparse.Namespace) -> int:
@@ -20,8 +20,8 @@ def run(options: argparse.Namespace) -> int:
     if options.format == "table" and options.output:
         raise ConfigError("--output needs --format csv, json or parquet: a table is for the screen")
     loaded, _ = load_all(options.config, options.overrides)
-    folder = options.queries or str(Path(options.config).parent / "queries")
-    if options.queries and not Path(folder).is_dir():
+    folder = options.queries or beside(options.config, "queries")
+    if options.queries and not has_folder(folder):
         raise ConfigError(f"--queries {folder}: there is no such folder")
     queries = read_named(folder)
     answer = _listing(queries) if options.list else _asked(options, loaded, queries, folder)

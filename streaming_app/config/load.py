@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 import yaml
@@ -19,7 +18,7 @@ from streaming_app.config.overrides import ORIGIN, apply_overrides
 from streaming_app.config.positions import StartPositions
 from streaming_app.errors import ConfigError, IngestError, Problem
 from streaming_app.schema import PII_KEY, PII_KEY_LENGTH, Dataset, Pii
-from streaming_app.storage import StorageOptions, is_s3, open_storage
+from streaming_app.storage import StorageOptions, beside, is_s3, open_storage
 
 SuiteCheck = Callable[[Any, str, Dataset], Sequence[Problem]]
 
@@ -59,7 +58,7 @@ def load(
 ) -> Loaded:
     """Load the configuration file at `path`, with `--set` overrides such as `service.trigger=5s` put on top.
 
-    `environ` is the process's environment unless given. `suite_check(document, file, dataset)` says what is wrong in
+    `path` is a local file, or `s3://bucket/key`, read with boto3's own settings. `environ` is the process's environment unless given. `suite_check(document, file, dataset)` says what is wrong in
     the suite, so that its problems are reported together with all others; it is called when file and dataset are
     readable. Raises ConfigError with every problem; no problem repeats a secret.
     """
@@ -154,7 +153,7 @@ class _Load:
         name = document.get(key)
         if not isinstance(name, str) or not name or any(key == bad for bad, _ in self._substitution.faults):
             return "", None
-        file = name if is_s3(name) else str(Path(self._path).parent / name)
+        file = beside(self._path, name)
         content = self._read(file, _s3_options(document))
         if content is None and not any(problem.file == file for problem in self._problems):
             self._problems.append(Problem(file, "", "is empty"))
@@ -173,7 +172,7 @@ class _Load:
 
     def _positions(self, name: str) -> str:
         """The start positions that a file holds, as text; empty when there is no such file, or nothing of use in it."""
-        file = str(Path(self._path).parent / name)
+        file = beside(self._path, name)
         content = self._read(file) if name else None
         if content is None:
             return ""

@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
+import posixpath
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from streaming_app.errors import ConfigError
 from streaming_app.storage.base import ObjectInfo, Published, StagedFile, StagingFile, Storage, StorageOptions
 from streaming_app.storage.local import LocalStorage
 
-__all__ = ["ObjectInfo", "Published", "StagedFile", "StagingFile", "Storage", "StorageOptions", "is_s3", "open_storage"]
+__all__ = [
+    "ObjectInfo",
+    "Published",
+    "StagedFile",
+    "StagingFile",
+    "Storage",
+    "StorageOptions",
+    "beside",
+    "is_s3",
+    "open_storage",
+]
 
 
 def is_s3(uri: str) -> bool:
     """Whether the place is on S3 (s3:// or s3a://, which mean the same here)."""
     return uri.startswith(("s3://", "s3a://"))
+
+
+def beside(file: str, name: str) -> str:
+    """Where `name` is that the file names: a whole place stays, any other is relative to the file, on S3 as well."""
+    if is_s3(name) or not is_s3(file):
+        return name if is_s3(name) else str(Path(file).parent / name)
+    bucket, _, key = file.partition("://")[2].partition("/")
+    path = posixpath.normpath(posixpath.join("/", posixpath.dirname(key), name))
+    return f"s3://{bucket}{path}"
 
 
 def open_storage(uri: str, options: StorageOptions | None = None) -> Storage:
