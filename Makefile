@@ -6,6 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-lock
 ARGS ?=
+# The time of every file in what is built, so that the same commit gives the same bytes.
+EPOCH := $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null || echo 1767225600))
 export GX_ANALYTICS_ENABLED := false
 
 .PHONY: help
@@ -68,7 +70,39 @@ format: $(STAMP) ## let ruff mend and format the code
 
 .PHONY: wheel
 wheel: $(STAMP) ## build dist/*.whl
-	$(BIN)/python -m build --wheel --no-isolation
+	rm -rf dist/*.whl build/lib build/bdist.*
+	SOURCE_DATE_EPOCH=$(EPOCH) $(BIN)/python -m build --wheel --no-isolation
+
+# Wheels only, of Python 3.13 on Linux; what Glue brings is left out (deploy/glue/provided-6.0.txt).
+GLUE_PLATFORMS := $(foreach tag,manylinux_2_34 manylinux_2_28 manylinux_2_27 manylinux_2_26 manylinux_2_24 manylinux_2_17 manylinux2014,--platform $(tag)_x86_64)
+
+.PHONY: glue-wheels
+glue-wheels: wheel ## what a Glue 6.0 job needs, into dist/: our package and a zip of wheels, checked against Glue's own
+	rm -rf build/glue/wheels dist/*.gluewheels.zip
+	$(BIN)/python -m pip --disable-pip-version-check --quiet download --require-hashes --no-deps --only-binary=:all: \
+		--implementation cp --python-version 3.13 $(GLUE_PLATFORMS) \
+		--dest build/glue/wheels --requirement deploy/glue/requirements.txt
+	$(BIN)/python deploy/glue/wheels.py build/glue/wheels dist/*.whl
+
+PYTHON313 ?= python3.13
+GLUE_VENV := build/glue/venv
+
+.PHONY: test-glue
+test-glue: glue-wheels ## Glue's jobs by spark-submit in an environment of exactly Glue 6.0's packages (needs Python 3.13)
+	$(PYTHON313) -m venv --clear $(GLUE_VENV)
+	$(GLUE_VENV)/bin/python -m pip --disable-pip-version-check --quiet install --only-binary=:all: \
+		--requirement deploy/glue/provided-6.0.txt AWSGlueDataplanePython==6.0.0
+	rm -rf build/glue/unpacked && $(BIN)/python -m zipfile -e dist/*.gluewheels.zip build/glue/unpacked
+	$(GLUE_VENV)/bin/python -m pip --disable-pip-version-check --quiet install --no-index --no-deps \
+		--find-links build/glue/unpacked/wheels --requirement build/glue/unpacked/wheels/requirements.txt
+	GLUE_PYTHON=$(abspath $(GLUE_VENV)/bin/python) $(BIN)/python -m pytest --deploy tests/deploy/test_glue_jobs.py $(ARGS)
+
+.PHONY: glue-lock
+glue-lock: $(STAMP) ## resolve deploy/glue/requirements.txt anew, with Glue's own packages as they are
+	$(BIN)/uv pip compile --quiet --python-version 3.13 --python-platform x86_64-manylinux_2_28 --generate-hashes \
+		--no-emit-index-url --constraint deploy/glue/provided-6.0.txt --custom-compile-command "make glue-lock" \
+		$$(sed -n 's/^\([A-Za-z][^=]*\)==.*/--no-emit-package \1/p' deploy/glue/provided-6.0.txt) \
+		--no-emit-package pyspark --no-emit-package py4j setup.cfg --output-file deploy/glue/requirements.txt
 
 .PHONY: lock
 lock: $(STAMP) ## resolve requirements.lock anew from setup.cfg

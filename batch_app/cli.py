@@ -27,14 +27,19 @@ _INTERRUPTED = 130  # as a shell reports Ctrl-C
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    options = _parser().parse_args(arguments)
     try:
-        return int(options.command(options))
+        return perform(arguments)
     except IngestError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - a command's last word
         return error.exit_code
     except KeyboardInterrupt:
         return _INTERRUPTED
+
+
+def perform(arguments: Sequence[str] | None = None) -> int:
+    """The same for a caller that reports errors in its own way. Raises IngestError."""
+    options = _parser().parse_args(arguments)
+    return int(options.command(options))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -17,14 +17,17 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 def pytest_addoption(parser):
     parser.addoption("--drills", action="store_true", help="run the drills too: whole services over minutes")
+    parser.addoption(
+        "--deploy", action="store_true", help="run the tests of deployments; make test-glue and its like do"
+    )
     parser.addoption("--long", action="store_true", help="run tests in their long form, and the slow ones")
 
 
 def pytest_collection_modifyitems(config, items):
-    if not config.getoption("--drills"):
-        drills = [item for item in items if "drill" in item.keywords]
-        config.hook.pytest_deselected(items=drills)
-        items[:] = [item for item in items if "drill" not in item.keywords]
+    for option, keyword in (("--drills", "drill"), ("--deploy", "deploy")):
+        if not config.getoption(option):
+            config.hook.pytest_deselected(items=[item for item in items if keyword in item.keywords])
+            items[:] = [item for item in items if keyword not in item.keywords]
     if not config.getoption("--long"):
         slow = pytest.mark.skip(reason="the long form: run it with --long")
         for item in items:

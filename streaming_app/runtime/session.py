@@ -15,6 +15,7 @@ from streaming_app.runtime import logs
 from streaming_app.runtime.java import ensure_java
 from streaming_app.runtime.spark_home import ensure_spark_home
 
+SUBMITTED: Final = "PYSPARK_GATEWAY_PORT"  # set by spark-submit, and so by Glue and EMR, for the Python it starts
 # What the product relies on; `spark.conf` in the configuration may add to these but `_FIXED` stays.
 _FIXED: Final = {
     "spark.sql.session.timeZone": "UTC",  # casts of times without offset, and every partition date
@@ -56,7 +57,8 @@ def build_session(config: Config) -> SparkSession:
 
     Raises ConfigError without a Java, IngestError when Spark does not start.
     """
-    ensure_java(os.environ)
+    if SUBMITTED not in os.environ:  # otherwise Java runs already
+        ensure_java(os.environ)
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # workers must run the driver's Python
     os.environ.setdefault("PYSPARK_DRIVER_PYTHON", sys.executable)
     if _is_local(config):

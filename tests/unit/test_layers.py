@@ -10,7 +10,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 LAYERS = [
     {"errors"},
-    {"schema", "thresholds", "events"},
+    {"schema", "thresholds", "events", "glue"},
     {"storage"},
     {"journal"},
     {"config"},
