@@ -47,6 +47,11 @@ test-kinesis-local: $(STAMP) ## the Kinesis source against npm's kinesis-local, 
 	KINESIS_LOCAL=build/kinesis-local/node_modules/kinesis-local/main.js \
 		$(BIN)/python -m pytest tests/integration/test_kinesis_local.py $(ARGS)
 
+.PHONY: test-like
+test-like: $(STAMP) ## LIKE patterns against Great Expectations on SQLite, which needs SQLAlchemy (in a folder of its own)
+	$(BIN)/python -m pip --disable-pip-version-check --quiet install --no-deps --upgrade --target build/sqlalchemy sqlalchemy==2.1.9
+	PYTHONPATH=build/sqlalchemy $(BIN)/python -m pytest tests/property/test_rules_like.py $(ARGS)
+
 .PHONY: lint
 lint: $(STAMP) ## ruff, formatting included
 	$(BIN)/ruff check .
@@ -57,7 +62,7 @@ types: $(STAMP) ## mypy, strict
 	$(BIN)/mypy
 
 .PHONY: check
-check: lint types test test-drills ## what CI runs, but for test-kinesis-local
+check: lint types test test-drills ## what CI runs, but for test-kinesis-local and test-like
 
 .PHONY: bench
 bench: $(STAMP) ## measure against the usual ways; writes build/bench.json (ARGS="--quick")

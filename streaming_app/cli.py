@@ -61,7 +61,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_config_arguments(check)
     check.add_argument(
-        "--examples", action="store_true", help="run the suite's examples, too; takes some seconds, for it starts Spark"
+        "--examples",
+        action=argparse.BooleanOptionalAction,
+        help="run the rules on the suite's examples, which takes some seconds, for it starts Spark; done where there are any",
     )
     check.set_defaults(command=check_config)
     positions.add_parser(commands)
@@ -72,9 +74,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def check_config(options: argparse.Namespace) -> int:
-    """Print the effective configuration and which rule runs where."""
+    """Print the effective configuration and which rule runs where, once the suite's examples hold.
+
+    Every problem of the configuration is reported before Spark starts, and then none of the examples runs.
+    """
     loaded, suite = load_all(options.config, options.overrides)
-    if options.examples:
+    ran = bool(suite.examples) if options.examples is None else options.examples
+    if ran:
         _run_examples(loaded, suite)
     lines = [
         "# effective configuration, secrets masked",
@@ -82,8 +88,8 @@ def check_config(options: argparse.Namespace) -> int:
         f"# suite {suite.fingerprint}",
     ]
     if suite.examples:
-        how = "as they should be" if options.examples else "not run; --examples runs them"
-        lines.append(f"#   {len(suite.examples)} examples, {how}")
+        how = "as they should be" if ran else "not run"
+        lines.append(f"#   {len(suite.examples)} example{'s' * (len(suite.examples) != 1)}, {how}")
     lines += [f"#   {rule.id:<32} {rule.severity.value:<8} stream and gate" for rule in suite.row_rules]
     lines += [f"#   {rule.id:<32} {rule.severity.value:<8} gate only" for rule in suite.gate_rules]
     print("\n".join(lines))  # noqa: T201 - the command's output

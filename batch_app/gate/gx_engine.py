@@ -1,4 +1,7 @@
-"""The gate by Great Expectations itself, on Spark: every expectation of the suite, every row. Its telemetry stays off."""
+"""The gate by Great Expectations itself, on Spark: every expectation of the suite, every row. Its telemetry stays off.
+
+LIKE patterns, which it has on SQL databases only, are judged by our predicates.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,12 @@ from typing import Any, Final
 
 from pyspark.sql import DataFrame
 
+from batch_app.gate import spark_engine
 from batch_app.gate.reading import POSITION, SAMPLES, Typed
 from batch_app.gate.report import Result
 from batch_app.gate.spark_engine import sample
-from streaming_app.quality import Rule, Suite
+from streaming_app.quality import Rule, Suite, like
+from streaming_app.schema import Dataset
 
 _RULE: Final = "qsr_rule"
 _FORMAT: Final = {
@@ -24,6 +29,7 @@ _FORMAT: Final = {
     "unexpected_index_column_names": [POSITION],
     "return_unexpected_index_query": False,
 }
+_ON_SQL_ONLY: Final = frozenset(expectation.type for expectation in like.EXPECTATIONS)
 _ABOUT_COLUMNS: Final = "expect_table_column"  # such ones must not see the position, which is ours
 
 
@@ -37,14 +43,15 @@ def load() -> Any:
     return gx
 
 
-def check(typed: Typed, suite: Suite, folder: Path) -> list[Result]:
+def check(typed: Typed, suite: Suite, dataset: Dataset, folder: Path) -> list[Result]:
     """A result for each rule of the suite, in its order."""
     gx = load()
+    ours = [rule for rule in suite.rules if rule.expectation_type in _ON_SQL_ONLY]
+    found = {result.id: result for result in spark_engine.check(typed, ours, dataset)}
     with _context(gx, folder) as context:
         source = context.data_sources.add_spark("gate")
         about_columns = [rule for rule in suite.rules if rule.expectation_type.startswith(_ABOUT_COLUMNS)]
-        others = [rule for rule in suite.rules if rule not in about_columns]
-        found: dict[str, Result] = {}
+        others = [rule for rule in suite.rules if rule.id not in found and rule not in about_columns]
         for rules, frame in ((others, typed.frame), (about_columns, typed.frame.drop(POSITION))):
             if rules:
                 found |= _validated(gx, source, frame, rules, suite)

@@ -138,9 +138,9 @@ def _checked(settings: Settings, files: list[InputFile], engine: str) -> GateRep
         say(f"checking {typed.readable:,} rows")
         if engine == "gx":
             library.join()
-            results = gx_engine.check(typed, settings.suite, folder)
+            results = gx_engine.check(typed, settings.suite, settings.dataset, folder)
         else:
-            results = spark_engine.check(typed, settings.suite, settings.dataset)
+            results = spark_engine.check(typed, settings.suite.row_rules, settings.dataset)
         return GateReport(
             engine,
             settings.suite.name,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, Final
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -12,10 +12,13 @@ from pyspark.sql import functions as F
 from batch_app.gate.reading import POSITION, SAMPLES, Typed
 from batch_app.gate.report import Result, Sample
 from streaming_app.errors import ConfigError, Problem
-from streaming_app.quality import Rule, Suite, compile_rule
+from streaming_app.quality import Rule, Suite, compile_rule, types
 from streaming_app.quality.rules import ROW_LEVEL
+from streaming_app.quality.types import spark_types
 from streaming_app.schema import Dataset
 from streaming_app.thresholds import Skips
+
+_ABOUT_TYPES: Final = frozenset(expectation.type for expectation in types.EXPECTATIONS)
 
 
 def require_row_level(suite: Suite, file: str) -> None:
@@ -26,9 +29,29 @@ def require_row_level(suite: Suite, file: str) -> None:
         raise ConfigError(problems)
 
 
-def check(typed: Typed, suite: Suite, dataset: Dataset) -> list[Result]:
-    """A result for each rule of the suite, in its order."""
-    rules = suite.row_rules
+def check(typed: Typed, rules: Sequence[Rule], dataset: Dataset) -> list[Result]:
+    """A result for each rule, in their order. All of them have to judge single rows."""
+    about_types = {rule.id: _of_type(rule, dataset) for rule in rules if rule.expectation_type in _ABOUT_TYPES}
+    others = [rule for rule in rules if rule.id not in about_types]
+    found = {result.id: result for result in _judged(typed, others, dataset)} if others else {}
+    return [about_types.get(rule.id) or found[rule.id] for rule in rules]
+
+
+def _of_type(rule: Rule, dataset: Dataset) -> Result:
+    """Nothing is looked at: the cast has made the type, and a suite that asks for another one was refused."""
+    type_ = next(spark_types(column)[0] for column in dataset.columns if column.name == rule.columns[0])
+    return Result(
+        rule.id,
+        rule.expectation_type,
+        rule.columns,
+        rule.severity.value,
+        success=True,
+        mostly=rule.mostly,
+        observed=type_,
+    )
+
+
+def _judged(typed: Typed, rules: Sequence[Rule], dataset: Dataset) -> list[Result]:
     fails = {rule.id: F.expr(compile_rule(rule, dataset)) for rule in rules}
     counts = typed.frame.agg(
         *(F.count_if(_looked_at(rule)).alias(f"c{at}") for at, rule in enumerate(rules)),

@@ -51,6 +51,24 @@ EXAMPLES: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
     ("expect_column_values_to_match_regex_list", {"column": "city", "regex_list": ["^A", "^B"], "match_on": "any"}),
     ("expect_column_values_to_match_regex_list", {"column": "city", "regex_list": ["^A", "a$"], "match_on": "all"}),
     ("expect_column_values_to_not_match_regex_list", {"column": "city", "regex_list": ["^A", "a$"]}),
+    ("expect_column_values_to_match_like_pattern", {"column": "city", "like_pattern": "J_karta%"}),
+    (
+        "expect_column_values_to_match_like_pattern",
+        {"column": "item", "like_pattern": "100!% %", "escape": "!"},
+    ),
+    ("expect_column_values_to_not_match_like_pattern", {"column": "city", "like_pattern": "test%"}),
+    (
+        "expect_column_values_to_match_like_pattern_list",
+        {"column": "city", "like_pattern_list": ["J%", "M%"], "match_on": "any"},
+    ),
+    (
+        "expect_column_values_to_not_match_like_pattern_list",
+        {"column": "city", "like_pattern_list": ["test%", "%'%"]},
+    ),
+    ("expect_column_values_to_be_of_type", {"column": "amount", "type_": "DecimalType"}),
+    ("expect_column_values_to_be_in_type_list", {"column": "quantity", "type_list": ["IntegerType", "LongType"]}),
+    ("expect_column_values_to_be_json_parseable", {"column": "item"}),
+    ("expect_column_values_to_match_strftime_format", {"column": "item", "strftime_format": "%Y-%m-%d"}),
     ("expect_column_pair_values_to_be_equal", {"column_A": "amount", "column_B": "paid"}),
     (
         "expect_column_pair_values_a_to_be_greater_than_b",
@@ -83,12 +101,21 @@ columns city and item (text), quantity and free (int), amount and paid (decimal(
 The verdict is Great Expectations' own on Spark, held by a property test: nulls pass all but the null checks, for example.
 `mostly` changes no verdict; it is the batch's tolerance (quality.md, circuit breaker).
 `row_condition` is taken in the form of the last example, with `and`, `or` and `nullity` as well.
+
+- **LIKE patterns**: Great Expectations has them on SQL databases, and not on Spark and pandas. Case counts; `%`, `_` and `escape`
+  are the standard's. A backslash without `escape`, and an escape before an ordinary character, are refused, since databases
+  disagree on them. The verdict is Great Expectations' own on SQLite with `case_sensitive_like`. The gate uses this SQL, too.
+- **Types**: Great Expectations on Spark looks at the column's type only, and the cast before the rules has made that: what
+  does not cast is a dead letter. A rule that holds rejects nothing; one that cannot hold is reported by `check-config`.
+- **JSON and strftime**: Great Expectations asks Python's own parsers, which no SQL function agrees with to the letter, so they
+  are what runs on the stream: `qsr_is_json` is `json.loads`, `qsr_has_strftime_format` is `datetime.strptime`, in Spark's
+  Python workers. Such a rule costs a few microseconds a row; suites without one pay nothing.
 """
 _GATE: Final = """## At the gate only
 These look at a whole batch, so the stream cannot run them; a suite may hold them and `check-config` says where each rule runs.
 """
 _REFUSED: Final = """## Refused
-Known to Great Expectations, and not to its pandas and Spark engines.
+Known to Great Expectations, and nothing that a stream or a gate on Spark could run.
 """
 
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from streaming_app.errors import ConfigError
-from streaming_app.quality import nulls, pairs, patterns, ranges, records, sets
+from streaming_app.quality import formats, like, nulls, pairs, patterns, ranges, records, sets, types
 from streaming_app.quality.arguments import Arguments
 from streaming_app.quality.conditions import looked_at
 from streaming_app.quality.expectation import RowLevel
@@ -17,7 +17,7 @@ from streaming_app.thresholds import RuleLimit
 
 ROW_LEVEL: Final[dict[str, RowLevel]] = {
     expectation.type: expectation
-    for module in (nulls, sets, ranges, patterns, pairs, records)
+    for module in (nulls, sets, ranges, types, patterns, like, formats, pairs, records)
     for expectation in module.EXPECTATIONS
 }
 

@@ -106,6 +106,12 @@ _WORDS: Final[dict[str, Callable[[Mapping[str, Any]], str]]] = {
     "expect_column_value_lengths_to_equal": lambda kwargs: f"must be {kwargs.get('value')} characters long",
     "expect_column_values_to_match_regex": lambda kwargs: f"must match {kwargs.get('regex')}",
     "expect_column_values_to_not_match_regex": lambda kwargs: f"must not contain what matches {kwargs.get('regex')}",
+    "expect_column_values_to_match_like_pattern": lambda kwargs: f"must be like {kwargs.get('like_pattern')}",
+    "expect_column_values_to_not_match_like_pattern": lambda kwargs: f"must not be like {kwargs.get('like_pattern')}",
+    "expect_column_values_to_be_json_parseable": lambda _: "must be JSON",
+    "expect_column_values_to_match_strftime_format": lambda kwargs: (
+        f"must be written as {kwargs.get('strftime_format')}"
+    ),
     "expect_column_pair_values_to_be_equal": lambda _: "must be equal",
     "expect_column_pair_values_a_to_be_greater_than_b": lambda kwargs: (
         "must be in descending order" + (" or equal" if kwargs.get("or_equal") else "")

@@ -14,6 +14,7 @@ from streaming_app.errors import IngestError
 from streaming_app.runtime import logs
 from streaming_app.runtime.java import ensure_java
 from streaming_app.runtime.spark_home import ensure_spark_home
+from streaming_app.text_checks import FUNCTIONS
 
 SUBMITTED: Final = "PYSPARK_GATEWAY_PORT"  # set by spark-submit, and so by Glue and EMR, for the Python it starts
 # What the product relies on; `spark.conf` in the configuration may add to these but `_FIXED` stays.
@@ -70,12 +71,19 @@ def build_session(config: Config) -> SparkSession:
     for key, value in settings(config).items():
         builder = builder.config(key, value)
     try:
-        return builder.getOrCreate()
+        return _with_functions(builder.getOrCreate())
     except Exception as error:  # whatever Java and Spark find wrong with their settings
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise IngestError(
             f"Spark did not start: {first}. Check spark.master and spark.conf, and the lines above."
         ) from error
+
+
+def _with_functions(session: SparkSession) -> SparkSession:
+    """The session, which knows the functions that compiled rules may call."""
+    for name, function in FUNCTIONS.items():
+        session.udf.register(name, function, "boolean")
+    return session
 
 
 def settings(config: Config) -> dict[str, str]:

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from streaming_app.quality import Suite, compile_rule
+from streaming_app.quality import Suite, compile_rule, like, rules_problems, types
 from streaming_app.quality.gate import EXPECTATIONS, UNUSABLE
 from streaming_app.quality.rules import ROW_LEVEL
 from streaming_app.schema import Column, Dataset
@@ -45,6 +45,11 @@ TYPES = {
 DATASET = Dataset(name="t", columns=tuple(Column(name=n, type=t) for n, t in TYPES.items()), time_column="moment")
 DDL = "row_id int, " + ", ".join(f"{name} {type_}" for name, type_ in TYPES.items())
 
+PARSED = (  # JSON and times as Python's parsers read them, and as others do
+    '{"a": 1}', '{"a": 1, "a": 2}', "[1, 2", "[1,]", "NaN", "-Infinity", "01", "1e999", " 1\n", "\ufeff1", '"\\ud800"', '"a\tb"',
+    "{'a': 1}", "true", "True", "1 2", "1_0", "٣", "2026-03-01", "2026-3-1", "2026-02-30", "20260301", " 2026-03-01", "2026-03-01 ",
+    "٢٠٢٦-03-01", "01/03/2026", "08:15", "24:00", "Sun", "sunday", "March 1", "2026-03-01T08:15:00Z", "2026-03-01T08:15:00+0700",
+)  # fmt: skip
 # Values that are likely to meet a bound, a member or a pattern, beside hostile and foreign ones.
 TEXTS = st.one_of(
     st.sampled_from(
@@ -84,6 +89,11 @@ TEXTS = st.one_of(
         ]
     ),
     st.text(st.characters(codec="utf-8"), max_size=6),
+    # JSON and times as Python's parsers read them, and as others do.
+    st.sampled_from(PARSED),
+)
+FORMATS = st.sampled_from(
+    ["%Y-%m-%d", "%d/%m/%Y", "%H:%M", "%Y%m%d", "%Y-%m-%dT%H:%M:%S%z", "%a", "%B %d", "%%", "'", "$%d", "\\%j"]
 )
 WHOLES = st.one_of(st.integers(-3, 3), st.sampled_from([2**31 - 1, -(2**31), 100, 101]))
 LONGS = st.one_of(st.integers(-3, 3), st.sampled_from([2**53, 2**53 - 1, -(2**53)]))
@@ -317,6 +327,14 @@ CASES: list[tuple[str, st.SearchStrategy[dict[str, Any]]]] = [
         "expect_column_values_to_not_match_regex_list",
         st.fixed_dictionaries({"column": st.just("text"), "regex_list": st.lists(PATTERNS, min_size=1, max_size=3)}),
     ),
+    ("expect_column_values_to_be_json_parseable", st.just({"column": "text"})),
+    *(
+        (
+            "expect_column_values_to_match_strftime_format",
+            st.fixed_dictionaries({"column": st.just(name), "strftime_format": FORMATS}),
+        )
+        for name in ("text", "text2")
+    ),
     ("expect_column_pair_values_to_be_equal", pair()),
     ("expect_column_pair_values_a_to_be_greater_than_b", pair()),
     ("expect_column_pair_values_a_to_be_greater_than_b", pair({"or_equal": True})),
@@ -428,7 +446,33 @@ def shown(row: tuple[Any, ...]) -> dict[str, Any]:
 
 
 def test_every_supported_expectation_is_compared() -> None:
-    assert {type_ for type_, _ in CASES} == set(ROW_LEVEL)
+    elsewhere = {expectation.type for module in (like, types) for expectation in module.EXPECTATIONS}
+    assert {type_ for type_, _ in CASES} | elsewhere == set(ROW_LEVEL)
+    assert not {type_ for type_, _ in CASES} & elsewhere
+
+
+@pytest.mark.parametrize("type_", sorted(set(TYPES.values())))
+def test_type_that_great_expectations_finds_in_a_column_is_the_one_that_we_do(monkeypatch, type_) -> None:
+    """Great Expectations on Spark compares the column's type alone, so its own comparison is asked, for every name there is."""
+    monkeypatch.setenv("GX_ANALYTICS_ENABLED", "false")
+    import great_expectations.expectations as core
+    import pyspark.sql.types as spark_types
+
+    (column,) = [name for name, known in TYPES.items() if known == type_][:1]
+    actual = spark_types._parse_datatype_string(f"c {type_}").fields[0].dataType
+    names = [name for name in dir(spark_types) if name.endswith("Type")]
+    assert len(names) > 20
+    one = core.ExpectColumnValuesToBeOfType(column=column, type_="StringType")
+    several = core.ExpectColumnValuesToBeInTypeList(column=column, type_list=["StringType"])
+    for name in names:
+        for kwargs, theirs in (
+            ({"type": core.ExpectColumnValuesToBeOfType.expectation_type, "kwargs": {"column": column, "type_": name}},
+             one._validate_spark(actual_column_type=actual, expected_type=name)),
+            ({"type": core.ExpectColumnValuesToBeInTypeList.expectation_type, "kwargs": {"column": column, "type_list": ["NullType", name]}},
+             several._validate_spark(actual_column_type=actual, expected_types_list=["NullType", name])),
+        ):  # fmt: skip
+            problems = rules_problems({"name": "s", "expectations": [kwargs]}, "f", DATASET)
+            assert theirs["success"] is not bool(problems), (name, problems)
 
 
 # Fields that Great Expectations' models have beside an expectation's kwargs, or that every expectation may carry.

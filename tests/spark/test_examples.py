@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,3 +71,32 @@ def test_rules_that_spark_cannot_run_are_a_problem_also_without_examples(spark, 
 
 def test_column_that_is_left_out_is_not_looked_at(spark, orders):
     assert problems(spark, orders, {"row": {"amount": 1}}, {"row": {}}) == []
+
+
+@pytest.mark.parametrize(("amount", "code"), [("-1", 0), ("1", 2)])
+def test_check_config_says_whether_the_examples_hold(tmp_path, amount, code):
+    suite = {"name": "s", "expectations": RULES, "examples": [{"row": {"amount": amount}, "fails": ["amount"]}]}
+    file = tmp_path / "suite.json"
+    file.write_text(json.dumps(suite))
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "streaming_app",
+            "check-config",
+            "--config",
+            "conf/local.yaml",
+            "--set",
+            f"suite={file}",
+        ],
+        cwd=CONF.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    if code:
+        assert f"{file}: examples[0]: should fail amount, and passes" in done.stderr
+        assert done.stdout == ""
+    else:
+        assert "1 example, as they should be" in done.stdout

@@ -127,6 +127,32 @@ def test_mostly_is_a_tolerance_in_both_engines(validate, samples, tmp_path):
         assert reports[0] == reports[1]
 
 
+TEXT_RULES = (
+    {"type": "expect_column_values_to_match_like_pattern", "kwargs": {"column": "order_id", "like_pattern": "ORD-%"}},
+    {"type": "expect_column_values_to_not_match_like_pattern_list", "kwargs": {"column": "city", "like_pattern_list": ["M_dan", "J%"]}},
+    {"type": "expect_column_values_to_be_json_parseable", "kwargs": {"column": "item", "mostly": 0.01}},
+    {"type": "expect_column_values_to_match_strftime_format", "kwargs": {"column": "store_id", "strftime_format": "STORE-%d"}},
+    {"type": "expect_column_values_to_be_of_type", "kwargs": {"column": "amount", "type_": "DecimalType"}},
+    {"type": "expect_column_values_to_be_in_type_list", "kwargs": {"column": "city", "type_list": ["StringType"]}},
+)  # fmt: skip
+
+
+def test_like_json_strftime_and_types_are_judged_alike_by_both_engines(validate, samples, tmp_path):
+    suite = suite_of(tmp_path, *TEXT_RULES)
+    reports = [
+        by_id(validate(samples.good_file, "--engine", engine, code=3, suite=suite)) for engine in ("gx", "spark")
+    ]
+    assert reports[0] == reports[1]
+    found = {name: (result["success"], result["checked"]) for name, result in reports[0].items()}
+    assert found["order_id.like"] == (True, 300)
+    assert found["city.not_like_list"] == (False, 300)
+    assert found["amount.of_type"] == (True, None)
+    assert reports[0]["amount.of_type"]["observed"] == "DecimalType"
+    jakarta = {sample["values"]["city"] for sample in reports[0]["city.not_like_list"]["samples"]}
+    assert jakarta <= {"Jakarta", "Medan"}
+    assert found["item.json_parseable"][0] is False
+
+
 def test_ndjson_gzip_parquet_and_folders_are_read_alike(validate, samples, tmp_path):
     table = pa_csv.read_csv(samples.good_file, convert_options=pa_csv.ConvertOptions(
         column_types={"amount": pa.decimal128(10, 2), "quantity": pa.int32(), "order_ts": pa.timestamp("us", tz="UTC")}))  # fmt: skip

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from streaming_app import running
 from streaming_app.cli import main
+from streaming_app.errors import ConfigError
 
 
 @pytest.fixture
@@ -35,3 +38,56 @@ def test_a_time_that_cannot_be_is_refused_with_the_option(arguments, capsys):
         main(["run", "--config", "conf/local.yaml", *arguments])
     assert ended.value.code == 2
     assert arguments[0] in capsys.readouterr().err
+
+
+@pytest.fixture
+def suite_file(tmp_path):
+    """Makes a suite with one rule and the examples given; returns the arguments that name it."""
+
+    def make(*examples, column="city"):
+        rule = {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": column}}
+        file = tmp_path / "suite.json"
+        file.write_text(json.dumps({"name": "s", "expectations": [rule], "examples": list(examples)}))
+        return ["check-config", "--config", "conf/local.yaml", "--set", f"suite={file}"]
+
+    return make
+
+
+@pytest.fixture
+def sessions(monkeypatch):
+    """How often Spark was asked for; it is not there."""
+    from streaming_app.runtime import session
+
+    asked = []
+
+    def refuse(config):
+        asked.append(config)
+        raise ConfigError("there is no Java")
+
+    monkeypatch.setattr(session, "build_session", refuse)
+    return asked
+
+
+EXAMPLE = {"row": {"city": None}, "fails": ["city.not_null"]}
+
+
+@pytest.mark.parametrize(
+    ("examples", "option", "starts"),
+    [
+        ([EXAMPLE], [], True),
+        ([EXAMPLE], ["--no-examples"], False),
+        ([], [], False),
+        ([], ["--examples"], True),
+    ],
+)
+def test_check_config_runs_the_examples_that_there_are_unless_told_not_to(
+    suite_file, sessions, examples, option, starts
+):
+    assert main([*suite_file(*examples), *option]) == (2 if starts else 0)
+    assert bool(sessions) is starts
+
+
+def test_problem_of_the_configuration_is_reported_before_spark_starts(suite_file, sessions, capsys):
+    assert main(suite_file(EXAMPLE, column="ctiy")) == 2
+    assert sessions == []
+    assert "did you mean city?" in capsys.readouterr().err

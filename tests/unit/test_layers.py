@@ -10,7 +10,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 LAYERS = [
     {"errors"},
-    {"schema", "thresholds", "events", "glue"},
+    {"schema", "thresholds", "events", "glue", "text_checks"},
     {"storage"},
     {"journal"},
     {"config"},
