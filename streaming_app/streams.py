@@ -18,6 +18,7 @@ from streaming_app.journal.suites import SuiteBindings
 from streaming_app.pipeline import RowRule, process
 from streaming_app.places import checkpoint_of, is_foreign, source_label
 from streaming_app.quality import Suite, compile_rule
+from streaming_app.runtime.s3a import checkpoint_uri
 from streaming_app.schema import Dataset
 from streaming_app.sink import LakeSink, SinkOptions
 from streaming_app.sources.csv_files import CsvFilesDataSource, csv_options
@@ -98,7 +99,7 @@ class Stream:
             .queryName(self.name)
             .outputMode("append")
             .options(**self.sink.to_options())
-            .option("checkpointLocation", self.checkpoint)
+            .option("checkpointLocation", checkpoint_uri(self.checkpoint))
             .trigger(processingTime=f"{int(self.trigger_seconds * 1000)} milliseconds")
             .start()
         )

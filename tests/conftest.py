@@ -20,11 +20,14 @@ def pytest_addoption(parser):
     parser.addoption(
         "--deploy", action="store_true", help="run the tests of deployments; make test-glue and its like do"
     )
+    parser.addoption(
+        "--lake", action="store_true", help="run the lake's tests too, which need downloads: make test-lake"
+    )
     parser.addoption("--long", action="store_true", help="run tests in their long form, and the slow ones")
 
 
 def pytest_collection_modifyitems(config, items):
-    for option, keyword in (("--drills", "drill"), ("--deploy", "deploy")):
+    for option, keyword in (("--drills", "drill"), ("--deploy", "deploy"), ("--lake", "lake")):
         if not config.getoption(option):
             config.hook.pytest_deselected(items=[item for item in items if keyword in item.keywords])
             items[:] = [item for item in items if keyword not in item.keywords]

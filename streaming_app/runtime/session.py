@@ -13,6 +13,7 @@ from streaming_app.config import Config
 from streaming_app.errors import IngestError
 from streaming_app.runtime import logs
 from streaming_app.runtime.java import ensure_java
+from streaming_app.runtime.s3a import ensure_s3a, s3a_settings
 from streaming_app.runtime.spark_home import ensure_spark_home
 from streaming_app.text_checks import FUNCTIONS
 
@@ -71,12 +72,14 @@ def build_session(config: Config) -> SparkSession:
     for key, value in settings(config).items():
         builder = builder.config(key, value)
     try:
-        return _with_functions(builder.getOrCreate())
+        session = _with_functions(builder.getOrCreate())
     except Exception as error:  # whatever Java and Spark find wrong with their settings
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise IngestError(
             f"Spark did not start: {first}. Check spark.master and spark.conf, and the lines above."
         ) from error
+    ensure_s3a(session, config)
+    return session
 
 
 def _with_functions(session: SparkSession) -> SparkSession:
@@ -89,7 +92,8 @@ def _with_functions(session: SparkSession) -> SparkSession:
 def settings(config: Config) -> dict[str, str]:
     """Every Spark setting that the service asks for."""
     local = _LOCAL if _is_local(config) else {}
-    given = {**_DEFAULTS, "spark.log.level": config.logging.spark_level, **local, **config.spark.conf, **_FIXED}
+    given = {**_DEFAULTS, "spark.log.level": config.logging.spark_level, **local}
+    given |= {**s3a_settings(config), **config.spark.conf, **_FIXED}
     if _is_local(config):
         given[_JAVA_OPTIONS] = f"{_java_options(config)} {config.spark.conf.get(_JAVA_OPTIONS, '')}".strip()
     return given

@@ -90,6 +90,21 @@ class Rig:
 
     def start(self, *more: str, fault: str = "") -> subprocess.Popen[bytes]:
         """The service in a process group of its own."""
+        environment = {**os.environ, **CREDENTIALS, "QSR_FAULT": fault, "QSR_FAULT_MARKER": str(self.marker)}
+        environment["PYTHONPATH"] = os.pathsep.join([str(HOOKS), str(REPOSITORY)])
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "streaming_app", "run", "--config", "conf/local.yaml", *self.overrides, *more],
+                cwd=REPOSITORY,
+                env=environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    @property
+    def overrides(self) -> list[str]:
+        """How the configuration differs from conf/local.yaml."""
         settings = {
             "lake.root": self.lake,
             "lake.checkpoints": str(self.folder / "checkpoints"),
@@ -107,18 +122,7 @@ class Rig:
                 "lake.s3.path_style": "true",
                 "lake.s3.region": "us-east-1",
             }
-        self._overrides = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
-        environment = {**os.environ, **CREDENTIALS, "QSR_FAULT": fault, "QSR_FAULT_MARKER": str(self.marker)}
-        environment["PYTHONPATH"] = os.pathsep.join([str(HOOKS), str(REPOSITORY)])
-        with self.log.open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", "streaming_app", "run", "--config", "conf/local.yaml", *self._overrides, *more],
-                cwd=REPOSITORY,
-                env=environment,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        return [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
 
     @property
     def marker(self) -> Path:
@@ -170,7 +174,7 @@ class Rig:
         assert not sent - seen, f"lost {len(sent - seen)}, first {sorted(sent - seen)[:3]}"
         assert not seen - sent, f"too many {len(seen - sent)}, first {sorted((seen - sent).items())[:3]}"
         audit = subprocess.run(
-            [sys.executable, "-m", "batch_app", "audit", "--config", "conf/local.yaml", *self._overrides],
+            [sys.executable, "-m", "batch_app", "audit", "--config", "conf/local.yaml", *self.overrides],
             cwd=REPOSITORY,
             env={**os.environ, **CREDENTIALS},
             capture_output=True,

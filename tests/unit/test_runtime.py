@@ -12,6 +12,7 @@ import pytest
 from streaming_app.config.models import Config, LoggingConfig
 from streaming_app.errors import ConfigError
 from streaming_app.runtime import daemon, java, logs, spark_home
+from streaming_app.runtime.s3a import checkpoint_uri, ensure_s3a
 from streaming_app.runtime.session import settings
 
 
@@ -134,3 +135,59 @@ def test_workers_forget_java_archives_only(monkeypatch):
     daemon.forget_jars()
     assert daemon.sys.path == ["/lib/python", "/lib/modules.zip"]
     assert list(daemon.sys.path_importer_cache) == ["/lib/modules.zip"]
+
+
+def on_s3(**s3) -> Config:
+    lake = {"root": "s3://our-lake/x", "s3": s3}
+    sources = {"csv": {"enabled": True}}
+    return Config.model_validate({"dataset": "-", "suite": "-", "lake": lake, "sources": sources})
+
+
+def test_checkpoints_on_s3_are_reached_as_the_lake_is():
+    given = {"endpoint_url": "http://h:1", "region": "eu-west-1", "path_style": True, "sse_kms_key_id": "k"}
+    found = settings(on_s3(**given, requester_pays=True))
+    bucket = "spark.hadoop.fs.s3a.bucket.our-lake."
+    assert {key.removeprefix(bucket): value for key, value in found.items() if key.startswith(bucket)} == {
+        "endpoint": "http://h:1",
+        "endpoint.region": "eu-west-1",
+        "path.style.access": "true",
+        "encryption.algorithm": "SSE-KMS",
+        "encryption.key": "k",
+        "requester.pays.enabled": "true",
+    }
+    assert not any("s3a" in key for key in settings(config()))
+    assert [checkpoint_uri(uri) for uri in ("s3://b/c", "s3a://b/c", "/c")] == ["s3a://b/c", "s3a://b/c", "/c"]
+
+
+class Session:
+    """A Spark with some Java classes."""
+
+    def __init__(self, *classes: str) -> None:
+        self._classes, self.set_to = classes, {}
+        self.conf = self.sparkContext = self._jvm = self.java = self.lang = self.Class = self
+
+    def forName(self, name: str) -> None:  # noqa: N802 - Java's
+        if not any(name.endswith(known) for known in self._classes):
+            raise RuntimeError(name)
+
+    def get(self, key: str, default: str) -> str:
+        return self.set_to.get(key, default)
+
+    def set(self, key: str, value: str) -> None:
+        self.set_to[key] = value
+
+
+def test_spark_without_s3a_is_a_problem_that_says_what_to_do():
+    with pytest.raises(ConfigError, match="make s3a-jars"):
+        ensure_s3a(Session(), on_s3())
+    ensure_s3a(Session(), config())
+
+
+def test_checkpoint_manager_for_s3_is_used_where_it_is_there(caplog):
+    session = Session("S3AFileSystem", "AbortableStreamBasedCheckpointFileManager")
+    ensure_s3a(session, on_s3())
+    assert "Abortable" in session.set_to["spark.sql.streaming.checkpointFileManagerClass"]
+    session = Session("S3AFileSystem")
+    ensure_s3a(session, on_s3())
+    assert session.set_to == {}
+    assert "written by copying" in caplog.text
