@@ -1,6 +1,6 @@
 """Commands of the batch application: arguments -> configuration -> work; errors -> messages and exit codes.
 
-Exit codes: 0 done, nothing wrong; 1 the audit found a difference; 2 unusable configuration, filters or input; 3 the gate
+Exit codes: 0 done, nothing wrong; 1 the audit found a difference, or `trace` nothing; 2 unusable configuration, filters or input; 3 the gate
 failed or the circuit breaker stopped a backfill; 5 counts that do not add up; 6 the lake or its ledger could not be read
 or written; 130 Ctrl-C.
 """
@@ -18,6 +18,7 @@ from batch_app.compaction import commands as compaction
 from batch_app.dead_letters import commands as dead_letters
 from batch_app.gate import commands as gate
 from batch_app.query import commands as query
+from batch_app.trace import commands as trace
 from streaming_app import __version__
 from streaming_app.arguments import add_config_arguments, load_all
 from streaming_app.errors import AuditDifference, IngestError
@@ -62,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     backfill.add_parsers(commands)
     compaction.add_parser(commands)
     query.add_parser(commands)
+    trace.add_parser(commands)
     catalog.add_parser(commands)
     return parser
 
