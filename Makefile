@@ -85,6 +85,10 @@ check: lint types test test-drills ## what CI runs, but for test-kinesis-local a
 bench: $(STAMP) ## measure against the usual ways; writes build/bench.json (ARGS="--quick")
 	$(BIN)/python -m tests.bench.run $(ARGS)
 
+.PHONY: dashboards
+dashboards: $(STAMP) ## make deploy/monitoring/grafana/*.json anew from panels.py
+	$(BIN)/python deploy/monitoring/dashboards.py
+
 .PHONY: format
 format: $(STAMP) ## let ruff mend and format the code
 	$(BIN)/ruff check --fix .

@@ -113,11 +113,24 @@ const areas = (found) => {
   return made;
 };
 
+// A reason keeps its colour while it is among the first, whatever its rank; 7 is everything else.
+const given = new Map();
+
+const colours = (names) => {
+  for (const name of given.keys()) if (!names.includes(name)) given.delete(name);
+  for (const name of names) {
+    const free = [0, 1, 2, 3, 4, 5, 6].find((slot) => ![...given.values()].includes(slot));
+    if (!given.has(name)) given.set(name, name ? free : 7);
+  }
+  return given;
+};
+
 export const charts = (state, rows, reasons) => {
   const { begin, step } = state.history;
   rows.draw(begin, step, areas(state.history.rows));
-  reasons.draw(begin, step, state.history.reasons.map(([name, values], at) =>
-    ({ name: name || "all others", color: `--r${name ? at : 7}`, swatch: `r${name ? at : 7}`, values })).reverse());
+  const slots = colours(state.history.reasons.map(([name]) => name));
+  reasons.draw(begin, step, state.history.reasons.map(([name, values]) =>
+    ({ name: name || "all others", color: `--r${slots.get(name)}`, swatch: `r${slots.get(name)}`, values })).reverse());
 };
 
 // A letter that is there already keeps its element, so that one that was opened stays open.
