@@ -29,6 +29,10 @@ $(STAMP): requirements.lock setup.cfg
 demo: $(STAMP) ## watch orders arrive: Kinesis and CSV on this machine, nothing else needed (ARGS="--seconds 120")
 	$(BIN)/python -m streaming_app demo $(ARGS)
 
+.PHONY: observe
+observe: $(STAMP) ## the demo with Prometheus and its alerts, where it is installed (ARGS="--seconds 600 --rate 50")
+	PYTHON=$(BIN)/python deploy/monitoring/observe.sh $(ARGS)
+
 .PHONY: test
 test: $(STAMP) ## all tests, the slow ones in their short form
 	$(BIN)/python -m pytest --durations=15 $(ARGS)

@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Final
 
+import numpy as np
+
 from streaming_app.journal.ledger import Entry, Ledger
 from streaming_app.metrics import catalogue as m
 from streaming_app.metrics.health import Readiness
-from streaming_app.metrics.live.history import HOUR, History, Name
+from streaming_app.metrics.live.history import HOUR, History, Name, Seconds
 from streaming_app.metrics.live.rejected import Rejected
 from streaming_app.metrics.live.rules import Rules
 from streaming_app.metrics.values import Values
@@ -186,7 +188,7 @@ class Board:
         values = self._values
         window = max(10, round(2 * self._trigger))
         recent = self._history.sums(end - window, end, window)
-        rate = sum(numbers[0] for series, numbers in recent.items() if series[:2] == ("rows", name)) / window
+        rate = sum(float(numbers[0]) for series, numbers in recent.items() if series[:2] == ("rows", name)) / window
         shards = sorted(((lag, labels[1]) for labels, lag in self._numbers(m.SHARD_LAG, name).items()), reverse=True)
         return {
             "name": name,
@@ -223,14 +225,14 @@ class Board:
             "reasons": [[name, _rates(numbers, step)] for name, numbers in _most(reasons)],
         }
 
-    def _counted_rules(self, hour: Mapping[Name, list[float]]) -> list[dict[str, Any]]:
+    def _counted_rules(self, hour: Mapping[Name, Seconds]) -> list[dict[str, Any]]:
         if self._rules is None:
             return []
         ever: dict[str, float] = {}
         for metric in (m.REJECTIONS, m.WARNINGS, m.INFOS):
             for labels, number in self._numbers(metric).items():
                 ever[labels[1]] = ever.get(labels[1], 0) + number
-        recent = {name[1]: round(numbers[0]) for name, numbers in hour.items() if name[0] in {"reason", "note"}}
+        recent = {name[1]: round(float(numbers[0])) for name, numbers in hour.items() if name[0] in {"reason", "note"}}
         return self._rules.rows(recent, ever)
 
     def _machine(self) -> dict[str, Any]:
@@ -250,20 +252,17 @@ class Board:
         return {labels: number for labels, number in found.items() if not source or labels[0] == source}
 
 
-def _by_source(hour: Mapping[Name, list[float]]) -> dict[str, float]:
-    return {"/".join(name[1:]): round(numbers[0]) for name, numbers in hour.items() if name[0] == "rows"}
+def _by_source(hour: Mapping[Name, Seconds]) -> dict[str, float]:
+    return {"/".join(name[1:]): round(float(numbers[0])) for name, numbers in hour.items() if name[0] == "rows"}
 
 
-def _rates(numbers: list[float], step: int) -> list[float]:
-    return [round(number / step, 2) for number in numbers]
+def _rates(numbers: Seconds, step: int) -> list[float]:
+    rates: list[float] = np.round(numbers / step, 2).tolist()
+    return rates
 
 
-def _most(reasons: Mapping[str, list[float]]) -> list[tuple[str, list[float]]]:
+def _most(reasons: Mapping[str, Seconds]) -> list[tuple[str, Seconds]]:
     """The most frequent ones, and the sum of all others as `""`."""
-    ranked = sorted(reasons.items(), key=lambda item: -sum(item[1]))
+    ranked = sorted(reasons.items(), key=lambda item: -float(item[1].sum()))
     first, others = ranked[:_REASONS], ranked[_REASONS:]
-    return (
-        [*first, ("", [sum(step) for step in zip(*(numbers for _, numbers in others), strict=True)])]
-        if others
-        else first
-    )
+    return [*first, ("", np.sum([numbers for _, numbers in others], axis=0))] if others else first

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import threading
-from array import array
 from collections.abc import Mapping
 from typing import Final
+
+import numpy as np
+import numpy.typing as npt
 
 HOUR: Final = 3600  # seconds that are kept
 MOST_SERIES: Final = 200  # 29 kB each; amounts of further ones are not kept
 
 Name = tuple[str, ...]
+Seconds = npt.NDArray[np.float64]
 
 
 class History:
@@ -18,7 +21,7 @@ class History:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._series: dict[Name, array[float]] = {}
+        self._series: dict[Name, Seconds] = {}
         self._newest = 0  # the last second that was written; everything up to HOUR before it is valid
 
     def add(self, amounts: Mapping[Name, float], begun: float, ended: float) -> None:
@@ -29,37 +32,40 @@ class History:
         first, last = min(int(begun) + 1, int(ended)), int(ended)
         with self._lock:
             self._advance(last)
-            seconds = range(max(first, self._newest - HOUR + 1), last + 1)
+            seconds = np.arange(max(first, self._newest - HOUR + 1), last + 1) % HOUR
             for name, amount in amounts.items():
-                series = self._of(name) if amount and seconds else None
-                for second in seconds if series is not None else ():
-                    series[second % HOUR] += amount / (last - first + 1)  # type: ignore[index] # not None in here
+                series = self._of(name) if amount and len(seconds) else None
+                if series is not None:
+                    series[seconds] += amount / (last - first + 1)
 
-    def sums(self, begin: int, end: int, step: int = 1) -> dict[Name, list[float]]:
-        """Sums of `step` seconds each over [begin, end), by series; series without anything in it are left out."""
+    def sums(self, begin: int, end: int, step: int = 1) -> dict[Name, Seconds]:
+        """Sums of `step` seconds each over [begin, end), by series; series without anything in it are left out.
+
+        `step` divides `end - begin`.
+        """
         with self._lock:
-            found = {name: self._seconds(series, begin, end) for name, series in self._series.items()}
+            valid = np.arange(max(begin, self._newest - HOUR + 1), min(end, self._newest + 1))
+            found = {name: series[valid % HOUR] for name, series in self._series.items()}
         return {
-            name: [sum(seconds[at : at + step]) for at in range(0, len(seconds), step)]
-            for name, seconds in found.items()
-            if any(seconds)
+            name: self._whole(kept, valid, begin, end).reshape(-1, step).sum(axis=1)
+            for name, kept in found.items()
+            if kept.any()
         }
 
-    def _seconds(self, series: array[float], begin: int, end: int) -> list[float]:
-        valid = range(max(begin, self._newest - HOUR + 1), min(end, self._newest + 1))
-        if not valid:
-            return [0.0] * (end - begin)
-        kept = [series[second % HOUR] for second in valid]
-        return [0.0] * (valid.start - begin) + kept + [0.0] * (end - valid.stop)
+    def _whole(self, kept: Seconds, valid: npt.NDArray[np.int64], begin: int, end: int) -> Seconds:
+        whole = np.zeros(end - begin)
+        whole[valid - begin] = kept
+        return whole
 
-    def _of(self, name: Name) -> array[float] | None:
+    def _of(self, name: Name) -> Seconds | None:
         if name not in self._series and len(self._series) < MOST_SERIES:
-            self._series[name] = array("d", bytes(8 * HOUR))
+            self._series[name] = np.zeros(HOUR)
         return self._series.get(name)
 
     def _advance(self, to: int) -> None:
         """Empty the seconds that are used again."""
-        for second in range(max(self._newest, to - HOUR) + 1, to + 1):
+        again = np.arange(max(self._newest, to - HOUR) + 1, to + 1) % HOUR
+        if len(again):
             for series in self._series.values():
-                series[second % HOUR] = 0.0
+                series[again] = 0.0
         self._newest = max(self._newest, to)
