@@ -19,9 +19,10 @@ from streaming_app import __version__
 from streaming_app.arguments import add_config_arguments, load_all
 from streaming_app.commands import demo, doctor, positions, produce
 from streaming_app.config import Loaded, effective_yaml
-from streaming_app.config.models import parse_duration, parse_past
+from streaming_app.config.models import parse_past
 from streaming_app.errors import ConfigError, IngestError
 from streaming_app.quality import Suite
+from streaming_app.units import parse_duration
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

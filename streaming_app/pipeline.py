@@ -16,12 +16,13 @@ from pyspark.sql import functions as F
 
 from streaming_app.casting import cast_sql
 from streaming_app.quality import Severity
-from streaming_app.schema import Dataset, Decoded, Judged, Stage
+from streaming_app.schema import Dataset, Decoded, Judged, Keyed, Stage
 
 _FAILED: Final = "__cast_failed_{}"
 _DEAD: Final = "__dead"
 _NOTED: Final = "__noted_{}"
 _NOTES: Final = {Severity.WARNING: Judged.WARNINGS, Severity.INFO: Judged.INFOS}
+_SECOND_SEED: Final = 0x51ED270B  # any number: it makes the second hash of a key another one
 _DAY_MICROS: Final = "86400000000L"
 UTF_8: Final = "utf-8"
 BASE64: Final = "base64"
@@ -40,6 +41,27 @@ class RowRule:
 def process(decoded: DataFrame, dataset: Dataset, rules: Sequence[RowRule]) -> DataFrame:
     """Rows of the decoded layout to rows of the judged layout."""
     return route(judge(cast(decoded, dataset), dataset, rules), dataset)
+
+
+def process_keyed(decoded: DataFrame, dataset: Dataset, rules: Sequence[RowRule], tasks: int) -> DataFrame:
+    """As `process`, for a sink that looks for duplicates: with the columns of `Keyed`, and equal keys in one of `tasks` tasks.
+
+    Every row keeps its raw text, as the sink may reject it yet. Dead rows are spread by their position.
+    """
+    keys = dataset.deduplicate.keys if dataset.deduplicate else ()
+    routed = route(judge(cast(decoded, dataset), dataset, rules), dataset, keep_raw=True)
+    known = F.col(Judged.STAGE).isNull()
+    for key in keys:
+        known &= F.col(key).isNotNull()
+    columns = [F.col(key) for key in keys]
+    keyed = routed.withColumns(
+        {
+            Keyed.HASH.value: F.when(known, F.xxhash64(*columns)),
+            Keyed.CHECK.value: F.when(known, F.xxhash64(F.lit(_SECOND_SEED), *columns)),
+        }
+    )
+    spread = F.coalesce(F.col(Keyed.HASH), F.xxhash64(Decoded.POSITION.value))
+    return keyed.repartitionById(tasks, F.pmod(spread, F.lit(tasks)).cast("int"))
 
 
 def cast(decoded: DataFrame, dataset: Dataset) -> DataFrame:
@@ -129,9 +151,9 @@ def _without_nulls(found: Sequence[Column]) -> Column:
     return F.array_except(F.array(*found), F.array(F.lit(None).cast("string")))
 
 
-def route(judged: DataFrame, dataset: Dataset) -> DataFrame:
-    """What the sink takes: raw text only where a row was rejected, since it is most of the bytes."""
-    dead = F.col(Judged.STAGE).isNotNull()
+def route(judged: DataFrame, dataset: Dataset, *, keep_raw: bool = False) -> DataFrame:
+    """What the sink takes: raw text only where a row was rejected (unless it is kept), since it is most of the bytes."""
+    dead = F.lit(True) if keep_raw else F.col(Judged.STAGE).isNotNull()
     is_text = F.is_valid_utf8(F.col(Decoded.RAW).cast("string"))
     lines = F.base64(F.col(Decoded.RAW))  # of 76 characters, as in an e-mail
     text = F.when(is_text, F.col(Decoded.RAW).cast("string")).otherwise(F.translate(lines, "\r\n", ""))

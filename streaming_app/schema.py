@@ -13,7 +13,9 @@ import re
 from enum import StrEnum
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from streaming_app.units import parse_duration
 
 _DECIMAL: Final = re.compile(r"decimal\((\d{1,2}),\s*(\d{1,2})\)")
 _SIMPLE_TYPES: Final = frozenset({"string", "int", "bigint", "double", "boolean", "date", "timestamp"})
@@ -49,6 +51,17 @@ class Judged(StrEnum):
     RAW_ENCODING = "raw_encoding"
     WARNINGS = "quality_warnings"
     INFOS = "quality_infos"
+
+
+class Keyed(StrEnum):
+    """Columns that go with judged rows to the sink where the dataset has `deduplicate`; null in rows that are dead already.
+
+    Schema: both bigint, two independent hashes of the key columns. Together they are the key: among 100 million different
+    keys two have the same 128 bits with a probability below 10**-22.
+    """
+
+    HASH = "__key_hash"
+    CHECK = "__key_check"
 
 
 class Stage(StrEnum):
@@ -141,6 +154,15 @@ class Column(BaseModel):
         return (int(match[1]), int(match[2])) if match else None
 
 
+class Deduplicate(BaseModel):
+    """Rows of one source with equal `keys` and times (`time_column`) at most `within` apart are one row and its repetitions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    keys: Annotated[tuple[str, ...], Field(min_length=1, max_length=16)]
+    within: Annotated[float, BeforeValidator(parse_duration), Field(ge=1, le=31_536_000, allow_inf_nan=False)]
+
+
 class Dataset(BaseModel):
     """What one kind of row looks like: columns, the time column and the partition made from it.
 
@@ -155,6 +177,7 @@ class Dataset(BaseModel):
     time_column: str
     partition_column: str = "order_date"
     time_zone: str = "UTC"
+    deduplicate: Deduplicate | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Dataset:
@@ -168,6 +191,9 @@ class Dataset(BaseModel):
         if self.partition_column in names:
             raise ValueError(f"partition_column {self.partition_column!r} is a column of the dataset; choose another")
         _known_name(self.partition_column)
+        unknown = sorted(set(self.deduplicate.keys) - set(names)) if self.deduplicate else []
+        if unknown:
+            raise ValueError(f"deduplicate.keys names no column of the dataset: {', '.join(unknown)}")
         return self
 
     @model_validator(mode="after")

@@ -15,7 +15,7 @@ from streaming_app.config.connectors import PYTHON
 from streaming_app.config.models import KinesisConfig, SourceName
 from streaming_app.errors import ConfigError
 from streaming_app.journal.suites import SuiteBindings
-from streaming_app.pipeline import RowRule, process
+from streaming_app.pipeline import RowRule, process, process_keyed
 from streaming_app.places import checkpoint_of, is_foreign, source_label
 from streaming_app.quality import Suite, compile_rule
 from streaming_app.runtime.s3a import checkpoint_uri
@@ -63,6 +63,7 @@ class Stream:
     trigger_seconds: float
     foreign: bool = False  # another connector reads, and gives records as they are
     deaggregate: bool = True  # of a foreign one's records
+    tasks: int = 2  # that look for duplicates
 
     def under(self, suite: Suite) -> Stream:
         """The same stream with other rules."""
@@ -93,7 +94,11 @@ class Stream:
         rows = spark.readStream.format(self.source_format).options(**self.source_options).load()
         if self.foreign:
             rows = decoded(rows, self.dataset, deaggregate=self.deaggregate)
-        judged = process(rows, self.dataset, row_rules(self.suite, self.dataset))
+        rules = row_rules(self.suite, self.dataset)
+        if self.dataset.deduplicate:
+            judged = process_keyed(rows, self.dataset, rules, self.tasks)
+        else:
+            judged = process(rows, self.dataset, rules)
         return (
             judged.writeStream.format(LakeSink.name())
             .queryName(self.name)
@@ -172,6 +177,7 @@ def build_stream(loaded: Loaded, suite: Suite, source: str, run: RunOptions) -> 
         trigger_seconds=config.service.trigger,
         foreign=is_foreign(config, source),
         deaggregate=config.sources.kinesis.deaggregate,
+        tasks=max(run.parallelism, 1),
     )
 
 

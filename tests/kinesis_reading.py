@@ -89,7 +89,7 @@ class Query:
 
     def plan(self) -> bool:
         """Ask for news and write the offset log."""
-        latest = self.epochs.latest()
+        latest = settled_latest(self.epochs)
         if latest == self.offsets[-1]:
             return False
         self.offsets.append(latest)
@@ -123,6 +123,16 @@ class Query:
         self.epochs = Epochs(self.make())
         self.start()
         return self
+
+
+def settled_latest(epochs: Epochs) -> Offset:
+    """Spark's next offset, asked for again while a look at a shard is under way: on a busy machine one takes over a second."""
+    while True:
+        latest = epochs.latest()
+        if latest != epochs._current or not any(
+            watch.look and not watch.look.done() for watch in epochs._prober._watches.values()
+        ):
+            return latest
 
 
 def task(where: Context, partition: EpochPartition) -> list[str]:

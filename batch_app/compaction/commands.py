@@ -12,7 +12,7 @@ from datetime import date
 from typing import Any, Final
 
 from streaming_app.arguments import add_config_arguments
-from streaming_app.config.models import parse_duration, parse_size
+from streaming_app.units import parse_duration, parse_size
 
 _TABLES: Final = ("clean", "dead_letter")
 

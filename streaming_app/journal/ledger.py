@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from streaming_app.errors import SinkError
+from streaming_app.journal.keys import Segment
 from streaming_app.journal.sequenced import Document, SequencedLog
 from streaming_app.storage import StagedFile, Storage
 
@@ -66,7 +67,7 @@ class Entry:
     """One committed micro-batch. Times are seconds since the epoch; `arrived` is the oldest and newest row's arrival.
 
     `breaches` are the limits that it broke and was published nevertheless, in words by the limit's name. `window` is what
-    the circuit breaker has seen up to here (thresholds.py).
+    the circuit breaker has seen up to here (thresholds.py), `keys` are those of its clean rows (keys.py).
     """
 
     batch_id: int
@@ -80,6 +81,7 @@ class Entry:
     committed_at: float
     breaches: Mapping[str, str] = field(default_factory=dict)
     window: Sequence[Any] = ()
+    keys: tuple[Segment, ...] = ()
 
     def to_json(self) -> Document:
         """A JSON object that `from_json` reads back."""
@@ -103,6 +105,7 @@ class Entry:
             "committed_at": self.committed_at,
             **({"breaches": dict(self.breaches)} if self.breaches else {}),
             **({"window": list(self.window)} if self.window else {}),
+            **({"keys": [segment.to_json() for segment in self.keys]} if self.keys else {}),
         }
 
     @classmethod
@@ -129,6 +132,7 @@ class Entry:
             committed_at=value["committed_at"],
             breaches=value.get("breaches", {}),
             window=tuple(value.get("window", ())),
+            keys=tuple(Segment.from_json(segment) for segment in value.get("keys", ())),
         )
 
 

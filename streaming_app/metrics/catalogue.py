@@ -73,7 +73,10 @@ def _histogram(name: str, text: str, *labels: str, buckets: tuple[float, ...]) -
 ROWS_READ = _ever("qsr_rows_read_total", "Rows that the source delivered.")
 ROWS_CLEAN = _ever("qsr_rows_clean_total", "Rows published as clean.")
 ROWS_DEAD = _ever("qsr_rows_dead_total", "Rows published as dead letters, by the stage that rejected them.", "stage")
-ROWS_DUPLICATE = _ever("qsr_rows_duplicate_total", "Rows left out as duplicates.")
+ROWS_DUPLICATE = _ever(
+    "qsr_rows_duplicate_total",
+    "Rows that a backfill left out, as the lake has them; a source's own duplicates are dead letters.",
+)
 # A row with three reasons counts three times here and once above.
 REJECTIONS = _ever(
     "qsr_rejections_total",

@@ -104,7 +104,7 @@ class Recorder:
             (m.BREACHED, totals.breached),
         ):
             values.set(metric, number, source)
-        stages = dict.fromkeys(("decode", "cast", "rule"), 0) | totals.by_stage
+        stages = dict.fromkeys(("decode", "cast", "rule", "duplicate"), 0) | totals.by_stage
         tables = dict.fromkeys((CLEAN, DEAD_LETTER), 0)
         values.replace(m.ROWS_DEAD, source, stages)
         values.replace(m.FILES_WRITTEN, source, tables | totals.files)

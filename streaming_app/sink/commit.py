@@ -19,11 +19,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from streaming_app.errors import DataLossError, QualityStop, SinkError
+from streaming_app.journal.keys import KeyLog, Segment
 from streaming_app.journal.ledger import NO_EPOCH, Counts, Entry, Ledger, LedgerFile
 from streaming_app.journal.read_log import ReadLog
 from streaming_app.journal.spark_log import epoch_of_batch, is_committed, remove_leftovers
 from streaming_app.journal.suites import SuiteBindings
-from streaming_app.schema import CLEAN, DEAD_LETTER
+from streaming_app.schema import CLEAN, DEAD_LETTER, Stage
 from streaming_app.sink.options import SinkOptions
 from streaming_app.storage import Published, is_s3
 from streaming_app.thresholds import Judgement, Tally, from_window, judge, to_window
@@ -38,6 +39,7 @@ class TaskResult:
     """What one task wrote: its files and what it counted. Travels to the driver as JSON.
 
     `looked_at`: by rule with a limit, the rows that the rule looks at. `duplicates`: rows left out because the lake has them.
+    `keys`: those of the clean rows, where later rows are held against them.
     """
 
     rows: int
@@ -49,6 +51,7 @@ class TaskResult:
     looked_at: dict[str, int] = field(default_factory=dict)
     arrived: tuple[float, float] | None = None
     duplicates: int = 0
+    keys: tuple[Segment, ...] = ()
 
     def to_json(self) -> str:
         """One line of JSON; `from_json` is its inverse."""
@@ -63,6 +66,7 @@ class TaskResult:
                 "looked_at": self.looked_at,
                 "arrived": self.arrived,
                 "duplicates": self.duplicates,
+                "keys": [segment.to_json() for segment in self.keys],
             }
         )
 
@@ -72,7 +76,8 @@ class TaskResult:
         value = json.loads(text)
         files = tuple(LedgerFile.from_json(file) for file in value["files"])
         arrived = tuple(value["arrived"]) if value["arrived"] else None
-        return cls(**{**value, "files": files, "arrived": arrived})
+        keys = tuple(Segment.from_json(segment) for segment in value["keys"])
+        return cls(**{**value, "files": files, "arrived": arrived, "keys": keys})
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,8 @@ class Committer:
         self._checkpoint = options.open_checkpoint()
         self._ledger = Ledger(self._checkpoint)
         self._limits = options.load_limits()
+        self._deduplicate = options.load_dataset().deduplicate
+        self._keys = KeyLog(self._checkpoint)
 
     def commit(self, results: Sequence[TaskResult], batch_id: int) -> Entry:
         """Make a batch part of the lake.
@@ -105,15 +112,18 @@ class Committer:
         if not self._ledger.append_if_absent(entry):
             entry = self._settle(entry)
         self._publish_all(entry)
-        self._ledger.mark_published(batch_id)
+        self._mark_published(entry)
         return entry
 
     def abort(self, results: Iterable[TaskResult], batch_id: int) -> None:
         """Throw away what tasks staged, but never what a ledger entry owns: Spark calls this after a failed commit too."""
         entry = self._ledger.get(batch_id)
         owned = {file.staged.key for file in entry.files} if entry else set()
+        results = list(results)
         files = [file for result in results for file in result.files if file.staged.key not in owned]
         self._each(self._lake.discard, [file.staged for file in files])
+        kept = set(entry.keys) if entry else set()
+        self._keys.discard([segment for result in results for segment in result.keys if segment not in kept])
 
     def recover(self) -> RecoveryReport:
         """Finish or void what a dead process left half-way; call it before the query starts, with no other running."""
@@ -124,6 +134,7 @@ class Committer:
                 finished.append(entry.batch_id)
             else:
                 voided.append(entry.batch_id)
+        self._keys.remove_orphans()
         return RecoveryReport(tuple(finished), tuple(voided), self._discard_orphans())
 
     def _entry(self, results: Sequence[TaskResult], batch_id: int) -> Entry:
@@ -155,6 +166,7 @@ class Committer:
             files=files,
             arrived=(min(times), max(times)) if times else None,
             committed_at=time.time(),
+            keys=tuple(segment for result in results for segment in result.keys),
         )
 
     def _read(self, results: Sequence[TaskResult], batch_id: int) -> tuple[int, int]:
@@ -168,9 +180,10 @@ class Committer:
         """The entry with what the circuit breaker says. A batch that is in the ledger already is never stopped."""
         counts = entry.counts
         failed = _sum([counts.by_reason, counts.by_warning, counts.by_info])
-        tally = Tally(
-            counts.clean + counts.dead, counts.dead, looked_at, {key: failed.get(key, 0) for key in looked_at}
-        )
+        dead = counts.dead - counts.by_stage.get(
+            Stage.DUPLICATE, 0
+        )  # a repetition says nothing of the rules or the data
+        tally = Tally(counts.clean + dead, dead, looked_at, {key: failed.get(key, 0) for key in looked_at})
         judgement = judge(self._limits, tally, self._window(entry))
         if judgement.stops and self._ledger.get(entry.batch_id) is None:
             SuiteBindings(self._checkpoint).stopped(entry.batch_id)
@@ -215,6 +228,7 @@ class Committer:
             )
         if self._ledger.published_through() >= ours.batch_id or self._finish_or_void(theirs):
             self._each(self._lake.discard, [file.staged for file in ours.files])
+            self._keys.discard(ours.keys)
             return theirs
         if not self._ledger.append_if_absent(ours):
             raise SinkError(f"batch {ours.batch_id} is being written by another service too; stop one of them")
@@ -224,7 +238,7 @@ class Committer:
         """Publish an entry's files; when some are gone for ever, take the entry back. True when it stands."""
         gone = self._publish(entry)
         if not gone:
-            self._ledger.mark_published(entry.batch_id)
+            self._mark_published(entry)
             return True
         if is_committed(self._checkpoint, entry.batch_id):
             raise DataLossError(
@@ -234,6 +248,12 @@ class Committer:
         self._lake.delete(file.staged.key for file in entry.files)
         self._ledger.void(entry.batch_id)
         return False
+
+    def _mark_published(self, entry: Entry) -> None:
+        """The keys first: a batch above the mark is gone through again after a crash, one below it never."""
+        if self._deduplicate and entry.keys:
+            self._keys.advance(entry.batch_id, entry.keys, entry.committed_at, self._deduplicate.within)
+        self._ledger.mark_published(entry.batch_id)
 
     def _publish_all(self, entry: Entry) -> None:
         gone = self._publish(entry)

@@ -21,8 +21,10 @@ from pyspark.sql.datasource import DataSource, DataSourceStreamArrowWriter, Writ
 from pyspark.sql.types import StructType
 
 from streaming_app.errors import ConfigError
-from streaming_app.schema import CLEAN, DEAD_DATE, DEAD_LETTER, INGESTED_AT, Dataset, Decoded, Judged, Stage
+from streaming_app.journal.keys import Segment
+from streaming_app.schema import CLEAN, DEAD_DATE, DEAD_LETTER, INGESTED_AT, Dataset, Decoded, Judged, Keyed, Stage
 from streaming_app.sink.commit import Committer, TaskResult
+from streaming_app.sink.duplicates import Duplicates
 from streaming_app.sink.options import SinkOptions
 from streaming_app.sink.parquet_files import TableFiles
 from streaming_app.sink.personal import PersonalData
@@ -151,11 +153,15 @@ class TaskWriter:
         self._limits = options.load_limits().rules
         self._looked_at: dict[str, int] = {}
         self._arrived: list[float] = []
+        self._duplicates: Duplicates | None = None
+        self._keys: list[Segment] = []
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Take rows of the judged layout."""
+        """Take rows of the judged layout, with the columns of `Keyed` where duplicates are looked for."""
         if batch.num_rows == 0:
             return
+        if Keyed.HASH in batch.schema.names:
+            batch = self._look_for_duplicates(batch)
         self._rows += batch.num_rows
         self._note_arrival(batch.column(Decoded.ARRIVED_AT))
         self._count_notes(batch)
@@ -171,14 +177,32 @@ class TaskWriter:
     def finish(self) -> TaskResult:
         """End all files and tell what was written."""
         files = (*self._clean.finish(), *self._dead.finish())
+        self._keys = self._duplicates.finish() if self._duplicates else []
         arrived = (min(self._arrived), max(self._arrived)) if self._arrived else None
         warnings, infos = self._notes[Judged.WARNINGS], self._notes[Judged.INFOS]
-        return TaskResult(self._rows, files, self._by_reason, self._by_stage, warnings, infos, self._looked_at, arrived)
+        return TaskResult(
+            self._rows,
+            files,
+            self._by_reason,
+            self._by_stage,
+            warnings,
+            infos,
+            self._looked_at,
+            arrived,
+            keys=tuple(self._keys),
+        )
 
     def abort(self) -> None:
         """Throw everything away."""
         self._clean.abort()
         self._dead.abort()
+        if self._duplicates:
+            self._duplicates.discard(self._keys)
+
+    def _look_for_duplicates(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        if self._duplicates is None:
+            self._duplicates = Duplicates(self._options.open_checkpoint(), self._dataset)
+        return self._duplicates.mark(batch)
 
     def _count_notes(self, batch: pa.RecordBatch) -> None:
         for name, counts in self._notes.items():

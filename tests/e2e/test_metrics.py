@@ -61,7 +61,7 @@ def expected() -> dict[tuple[str, ...], float]:
         found["qsr_rows_read_total", source] = len(clean) + len(dead)
         found["qsr_rows_clean_total", source] = len(clean)
         found["qsr_rows_duplicate_total", source] = 0
-        for stage in ("decode", "cast", "rule"):
+        for stage in ("decode", "cast", "rule", "duplicate"):
             found["qsr_rows_dead_total", source, stage] = sum(row["stage"] == stage for row in dead)
         found.update(("qsr_rejections_total", reason, source) for row in dead for reason in row["reasons"])
     return dict(found)

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from streaming_app.errors import DataLossError, SinkError
+from streaming_app.journal.keys import KeyLog
 from streaming_app.journal.ledger import Ledger
 from streaming_app.journal.read_log import ReadLog, UnitRead
 from streaming_app.sink.commit import Committer
@@ -63,11 +64,12 @@ def committer(options: SinkOptions, counter: Counter) -> Committer:
     made._lake = Dying(made._lake, counter)
     made._checkpoint = Dying(made._checkpoint, counter)
     made._ledger = Ledger(made._checkpoint)
+    made._keys = KeyLog(made._checkpoint)
     return made
 
 
 def batch(orders, begin: int, count: int) -> pa.RecordBatch:
-    """Rows of the judged layout over two days, every fifth a dead letter."""
+    """Rows of the judged layout over two days, every fifth a dead letter, each with a key of its own."""
     rows = range(begin, begin + count)
     columns = {column.name: pa.array([None] * count, pa.string()) for column in orders.columns}
     columns["quantity"] = pa.array([1] * count, pa.int32())
@@ -83,6 +85,8 @@ def batch(orders, begin: int, count: int) -> pa.RecordBatch:
         "reasons": pa.array([["r"] if is_dead else None for is_dead in dead], pa.list_(pa.string())),
         "raw": pa.array(["x" if is_dead else None for is_dead in dead]),
         "raw_encoding": pa.array(["utf-8" if is_dead else None for is_dead in dead]),
+        "__key_hash": pa.array([None if row % 5 == 0 else -row for row in rows], pa.int64()),
+        "__key_check": pa.array([None if row % 5 == 0 else row for row in rows], pa.int64()),
     }
     return pa.RecordBatch.from_arrays(list(columns.values()), names=[str(name) for name in columns])
 
@@ -125,6 +129,11 @@ def positions(options: SinkOptions) -> list[str]:
 EXPECTED = sorted(f"s:{row}" for row in range(20))
 
 
+def repeated(options: SinkOptions, orders) -> int:
+    """How many rows the sink finds to be repetitions when all come again as a next batch; 16 of them are clean."""
+    return sum(result.by_stage.get("duplicate", 0) for result in write(options, orders))
+
+
 def restart(options: SinkOptions, orders, counter: Counter) -> None:
     """What the service does after a crash: recover; Spark runs batch 0 again, since its commit log lacks it."""
     made = committer(options, counter)
@@ -150,6 +159,7 @@ def test_without_a_crash_every_row_is_visible_once(tmp_path, orders):
     options = prepare(tmp_path, orders)
     restart(options, orders, Counter(None))
     assert positions(options) == EXPECTED
+    assert repeated(options, orders) == 16
 
 
 def test_batch_that_is_run_again_after_its_commit_changes_nothing(tmp_path, orders):
@@ -183,6 +193,7 @@ def test_every_single_crash_point(tmp_path, orders, before, abort):
         run_until_done(options, orders, [Counter(at, before=before)], abort=abort)
         assert positions(options) == EXPECTED, at
         assert not list(Path(options.lake, "_staging").rglob("*.staged")), at
+        assert repeated(options, orders) == 16, at
 
 
 crash = st.builds(lambda at, before: Counter(at, before=before), st.integers(1, 12), st.booleans())
@@ -207,6 +218,7 @@ def test_crashes_on_crashes_with_staged_files_lost_in_between(tmp_path_factory, 
                 file.unlink()
     run_until_done(options, orders, [], abort=False)
     assert positions(options) == EXPECTED
+    assert repeated(options, orders) == 16
 
 
 def test_rows_read_and_rows_written_must_be_equal(tmp_path, orders):

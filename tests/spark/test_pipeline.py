@@ -11,9 +11,9 @@ import pytest
 
 from streaming_app.casting import cast_sql
 from streaming_app.decode.json_events import JsonDecoder
-from streaming_app.pipeline import RowRule, process
+from streaming_app.pipeline import RowRule, process, process_keyed
 from streaming_app.quality import Severity
-from streaming_app.schema import Column, Decoded
+from streaming_app.schema import Column, Decoded, Deduplicate
 
 pytestmark = pytest.mark.spark
 ARRIVED = datetime(2026, 3, 1, tzinfo=UTC)
@@ -101,6 +101,48 @@ def test_no_warning_is_about_a_value_that_did_not_cast_or_a_row_that_could_not_b
         None,
     )
     assert (unreadable["stage"], unreadable["quality_warnings"], unreadable["quality_infos"]) == ("decode", None, None)
+
+
+def keyed(spark, dataset, events: list[bytes], tasks: int = 3):
+    """Rows by order number, each with the task that it comes to."""
+    arrays = JsonDecoder(dataset).decode(events)
+    arrays += [
+        pa.array([f"s:{n}" for n in range(len(events))]),
+        pa.array([ARRIVED] * len(events), pa.timestamp("us", tz="UTC")),
+    ]
+    names = [*dataset.column_names, *Decoded]
+    decoded = spark.createDataFrame(pa.Table.from_arrays(arrays, names=[str(name) for name in names]))
+    rows = process_keyed(decoded, dataset, RULES, tasks).selectExpr("*", "spark_partition_id() AS task").collect()
+    return sorted((row.asDict() for row in rows), key=lambda row: int(row["source_position"][2:]))
+
+
+def test_equal_keys_come_to_one_task_with_their_raw_text(spark, orders):
+    events = [GOOD.replace(b'"o1"', b'"o%d"' % (number % 20)) for number in range(60)]
+    rows = keyed(spark, orders, events)
+    by_key = {}
+    for row in rows:
+        by_key.setdefault(row["order_id"], set()).add((row["__key_hash"], row["__key_check"], row["task"]))
+    assert {len(found) for found in by_key.values()} == {1}
+    assert len({found for each in by_key.values() for found in each}) == 20
+    assert {row["task"] for row in rows} == {0, 1, 2}
+    assert [row["raw"] for row in rows] == [event.decode() for event in events]
+
+
+def test_dead_rows_and_rows_without_a_key_have_no_hash_and_are_spread(spark, orders):
+    nameless = GOOD.replace(b'"o1"', b"null")
+    rows = keyed(spark, orders, [nameless, *[GOOD.replace(b"Medan", b"Atlantis")] * 40])
+    assert {(row["__key_hash"], row["__key_check"]) for row in rows} == {(None, None)}
+    assert {row["task"] for row in rows} == {0, 1, 2}
+
+
+def test_a_key_of_several_columns_is_not_their_texts_side_by_side(spark, orders):
+    dataset = orders.model_copy(update={"deduplicate": Deduplicate(keys=("order_id", "item"), within=1.0)})
+    event = GOOD.replace(b"{", b'{"item":"%s",', 1)
+    one, other, same = keyed(
+        spark, dataset, [event.replace(b"%s", b"1x"), event.replace(b'"o1"', b'"o11"').replace(b"%s", b"x"), event.replace(b"%s", b"1x")]
+    )  # fmt: skip
+    assert one["__key_hash"] != other["__key_hash"]
+    assert (one["__key_hash"], one["__key_check"]) == (same["__key_hash"], same["__key_check"])
 
 
 def test_judging_stays_one_compiled_stage(spark, orders):

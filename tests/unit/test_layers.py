@@ -9,7 +9,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LAYERS = [
-    {"errors"},
+    {"errors", "units"},
     {"schema", "thresholds", "events", "glue", "text_checks"},
     {"storage"},
     {"journal"},

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from streaming_app.config.models import CsvConfig, parse_duration, parse_size
+from streaming_app.config.models import CsvConfig
 from streaming_app.errors import ConfigError, Problem
 from streaming_app.schema import Dataset
 from streaming_app.storage import StorageOptions, is_s3
+from streaming_app.units import parse_duration, parse_size
 
 _PLACE: Final = "CSV source option"
 _STORAGE: Final = "storage."

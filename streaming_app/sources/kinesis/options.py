@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
-from streaming_app.config.models import KinesisConfig, parse_duration, parse_past, parse_size, parse_start
+from streaming_app.config.models import KinesisConfig, parse_past, parse_start
 from streaming_app.errors import ConfigError, Problem
 from streaming_app.schema import Dataset
 from streaming_app.sources.kinesis.access import SESSION_NAME, Endpoint, Role
 from streaming_app.storage import StorageOptions
+from streaming_app.units import parse_duration, parse_size
 
 _PLACE: Final = "Kinesis source option"
 _STORAGE: Final = "storage."
