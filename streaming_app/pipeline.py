@@ -30,12 +30,16 @@ BASE64: Final = "base64"
 
 @dataclass(frozen=True)
 class RowRule:
-    """A rule as Spark runs it: `fails` is a boolean SQL expression over `columns`, true or false, never null."""
+    """A rule as Spark runs it: `fails` is a boolean SQL expression over `columns`, true or false, never null.
+
+    `looked_at`, of the same kind, says which rows count for the rule's limit; empty where the sink knows it by the nulls.
+    """
 
     id: str
     fails: str
     columns: tuple[str, ...]
     severity: Severity = Severity.CRITICAL
+    looked_at: str = ""
 
 
 def process(decoded: DataFrame, dataset: Dataset, rules: Sequence[RowRule]) -> DataFrame:
@@ -134,12 +138,28 @@ def _noted(typed: DataFrame, rules: Sequence[RowRule], failed: Mapping[str, Colu
             found = _without_nulls([F.when(fails, F.lit(rule_id)) for rule_id, fails in broken.items()])
             noted = typed.withColumn(flag, readable & _any(list(broken.values())))
             typed = noted.withColumn(name, F.when(F.col(flag), found))
-    return typed
+    return _looked_at(typed, rules, failed)
+
+
+def _looked_at(typed: DataFrame, rules: Sequence[RowRule], failed: Mapping[str, Column]) -> DataFrame:
+    """Adds, where a rule has a limit and a condition, which of these rules looked at the row; never at one it cannot judge."""
+    counted = [
+        F.when(F.expr(rule.looked_at) & _readable(rule, failed), F.lit(rule.id)) for rule in rules if rule.looked_at
+    ]
+    return typed.withColumn(Judged.LOOKED_AT, _without_nulls(counted)) if counted else typed
 
 
 def _broken(rule: RowRule, failed: Mapping[str, Column]) -> Column:
     """Whether a row fails the rule, and the values that the rule is about could be read."""
-    return F.expr(rule.fails) & ~_any([failed[name] for name in rule.columns if name in failed])
+    return F.expr(rule.fails) & ~_uncast(rule, failed)
+
+
+def _readable(rule: RowRule, failed: Mapping[str, Column]) -> Column:
+    return F.col(Decoded.ERROR).isNull() & ~_uncast(rule, failed)
+
+
+def _uncast(rule: RowRule, failed: Mapping[str, Column]) -> Column:
+    return _any([failed[name] for name in rule.columns if name in failed])
 
 
 def _without_nulls(found: Sequence[Column]) -> Column:
@@ -158,7 +178,7 @@ def route(judged: DataFrame, dataset: Dataset, *, keep_raw: bool = False) -> Dat
     lines = F.base64(F.col(Decoded.RAW))  # of 76 characters, as in an e-mail
     text = F.when(is_text, F.col(Decoded.RAW).cast("string")).otherwise(F.translate(lines, "\r\n", ""))
     encoding = F.when(is_text, F.lit(UTF_8)).otherwise(F.lit(BASE64))
-    notes = [name.value for name in _NOTES.values() if name in judged.columns]
+    notes = [name.value for name in (*_NOTES.values(), Judged.LOOKED_AT) if name in judged.columns]
     return judged.select(
         *[F.col(name) for name in dataset.column_names],
         Decoded.RESCUED.value,

@@ -42,7 +42,8 @@ class Judged(StrEnum):
 
     Schema: stage string (decode | cast | rule | duplicate), reasons array<string>, raw string (null for clean rows),
     raw_encoding string (utf-8 | base64). Only where the suite has such rules: quality_warnings array<string> and
-    quality_infos array<string>, the ids of the rules of that severity that the row fails, null where it fails none.
+    quality_infos array<string>, the ids of the rules of that severity that the row fails, null where it fails none; and
+    quality_looked_at array<string>, the ids of rules with both a row_condition and a limit that looked at the row.
     """
 
     STAGE = "stage"
@@ -51,6 +52,7 @@ class Judged(StrEnum):
     RAW_ENCODING = "raw_encoding"
     WARNINGS = "quality_warnings"
     INFOS = "quality_infos"
+    LOOKED_AT = "quality_looked_at"
 
 
 class Keyed(StrEnum):

@@ -17,7 +17,7 @@ from streaming_app.errors import ConfigError
 from streaming_app.journal.suites import SuiteBindings
 from streaming_app.pipeline import RowRule, process, process_keyed
 from streaming_app.places import checkpoint_of, is_foreign, source_label
-from streaming_app.quality import Suite, compile_rule
+from streaming_app.quality import Rule, Suite, compile_rule, looked_at_sql
 from streaming_app.runtime.s3a import checkpoint_uri
 from streaming_app.schema import Dataset
 from streaming_app.sink import LakeSink, SinkOptions
@@ -118,7 +118,13 @@ def register(spark: SparkSession) -> None:
 
 def row_rules(suite: Suite, dataset: Dataset) -> tuple[RowRule, ...]:
     """The suite's row-level rules as the pipeline runs them."""
-    return tuple(RowRule(rule.id, compile_rule(rule, dataset), rule.columns, rule.severity) for rule in suite.row_rules)
+    return tuple(_row_rule(rule, dataset) for rule in suite.row_rules)
+
+
+def _row_rule(rule: Rule, dataset: Dataset) -> RowRule:
+    conditional = rule.limit is not None and rule.limit.conditional
+    looked_at = looked_at_sql(rule, dataset) if conditional else ""
+    return RowRule(rule.id, compile_rule(rule, dataset), rule.columns, rule.severity, looked_at)
 
 
 def rule_limits(suite: Suite) -> tuple[RuleLimit, ...]:

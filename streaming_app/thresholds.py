@@ -25,13 +25,17 @@ class Skips(StrEnum):
 
 @dataclass(frozen=True)
 class RuleLimit:
-    """A rule that at least the share `mostly` of the rows it looks at has to pass. `stops`: whether a breach may stop."""
+    """A rule that at least the share `mostly` of the rows it looks at has to pass. `stops`: whether a breach may stop.
+
+    `conditional`: it has a row_condition, so that each row itself says whether it was looked at.
+    """
 
     id: str
     mostly: float
     columns: tuple[str, ...]
     skips: Skips = Skips.ANY
     stops: bool = True
+    conditional: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class Limits:
     def from_json(cls, value: Mapping[str, Any]) -> Limits:
         """The inverse of `to_json`."""
         rules = tuple(
-            RuleLimit(rule["id"], rule["mostly"], tuple(rule["columns"]), Skips(rule["skips"]), rule["stops"])
+            RuleLimit(**{**rule, "columns": tuple(rule["columns"]), "skips": Skips(rule["skips"])})
             for rule in value.get("rules", ())
         )
         return cls(**{**value, "rules": rules})

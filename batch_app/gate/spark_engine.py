@@ -6,19 +6,18 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any, Final
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from batch_app.gate.reading import POSITION, SAMPLES, Typed
 from batch_app.gate.report import Result, Sample
 from streaming_app.errors import ConfigError, Problem
-from streaming_app.quality import Rule, Suite, compile_rule, types
-from streaming_app.quality.rules import ROW_LEVEL
+from streaming_app.quality import Rule, Suite, compile_rule, looked_at_sql, types
+from streaming_app.quality.rules import own_columns
 from streaming_app.quality.types import spark_types
 from streaming_app.schema import Dataset
-from streaming_app.thresholds import Skips
 
-_ABOUT_TYPES: Final = frozenset(expectation.type for expectation in types.EXPECTATIONS)
+ABOUT_TYPES: Final = frozenset(expectation.type for expectation in types.EXPECTATIONS)
 
 
 def require_row_level(suite: Suite, file: str) -> None:
@@ -31,10 +30,20 @@ def require_row_level(suite: Suite, file: str) -> None:
 
 def check(typed: Typed, rules: Sequence[Rule], dataset: Dataset) -> list[Result]:
     """A result for each rule, in their order. All of them have to judge single rows."""
-    about_types = {rule.id: _of_type(rule, dataset) for rule in rules if rule.expectation_type in _ABOUT_TYPES}
+    about_types = {rule.id: _of_type(rule, dataset) for rule in rules if rule.expectation_type in ABOUT_TYPES}
     others = [rule for rule in rules if rule.id not in about_types]
     found = {result.id: result for result in _judged(typed, others, dataset)} if others else {}
     return [about_types.get(rule.id) or found[rule.id] for rule in rules]
+
+
+def met_by_all(typed: Typed, rules: Sequence[Rule], dataset: Dataset) -> list[Result]:
+    """Results of rules that no row fails: only how many rows each looks at is to be counted."""
+    if not rules:
+        return []
+    counts = typed.frame.agg(
+        *(F.count_if(F.expr(looked_at_sql(rule, dataset))).alias(f"c{at}") for at, rule in enumerate(rules))
+    ).first()
+    return [_result(rule, counts[at] if counts else 0, 0, typed.frame) for at, rule in enumerate(rules)]
 
 
 def _of_type(rule: Rule, dataset: Dataset) -> Result:
@@ -53,9 +62,10 @@ def _of_type(rule: Rule, dataset: Dataset) -> Result:
 
 def _judged(typed: Typed, rules: Sequence[Rule], dataset: Dataset) -> list[Result]:
     fails = {rule.id: F.expr(compile_rule(rule, dataset)) for rule in rules}
+    counted = {rule.id: F.expr(looked_at_sql(rule, dataset)) for rule in rules}
     counts = typed.frame.agg(
-        *(F.count_if(_looked_at(rule)).alias(f"c{at}") for at, rule in enumerate(rules)),
-        *(F.count_if(_looked_at(rule) & fails[rule.id]).alias(f"u{at}") for at, rule in enumerate(rules)),
+        *(F.count_if(counted[rule.id]).alias(f"c{at}") for at, rule in enumerate(rules)),
+        *(F.count_if(counted[rule.id] & fails[rule.id]).alias(f"u{at}") for at, rule in enumerate(rules)),
     ).first()
     found = counts.asDict() if counts else {}
     return [
@@ -64,22 +74,11 @@ def _judged(typed: Typed, rules: Sequence[Rule], dataset: Dataset) -> list[Resul
     ]
 
 
-def _looked_at(rule: Rule) -> Column:
-    """Rows that Great Expectations counts: it leaves out those that the expectation skips."""
-    skips = ROW_LEVEL[rule.expectation_type].skipped(rule.kwargs)
-    missing = [F.col(f"`{column}`").isNull() for column in rule.columns]
-    none = F.lit(False)
-    if skips is Skips.NONE or not missing:
-        return ~none
-    skipped = missing[0]
-    for flag in missing[1:]:
-        skipped = skipped | flag if skips is Skips.ANY else skipped & flag
-    return ~skipped
-
-
 def _result(rule: Rule, checked: int, unexpected: int, failing: DataFrame) -> Result:
     rows = (
-        failing.select(POSITION, *(f"`{name}`" for name in rule.columns)).limit(SAMPLES).collect() if unexpected else []
+        failing.select(POSITION, *(f"`{name}`" for name in own_columns(rule.kwargs))).limit(SAMPLES).collect()
+        if unexpected
+        else []
     )
     return Result(
         rule.id,
@@ -90,7 +89,7 @@ def _result(rule: Rule, checked: int, unexpected: int, failing: DataFrame) -> Re
         mostly=rule.mostly,
         checked=checked,
         unexpected=unexpected,
-        samples=tuple(sample(row.asDict(), rule.columns) for row in rows),
+        samples=tuple(sample(row.asDict(), own_columns(rule.kwargs)) for row in rows),
     )
 
 

@@ -12,8 +12,9 @@ from streaming_app.quality import formats, like, nulls, pairs, patterns, ranges,
 from streaming_app.quality.arguments import Arguments
 from streaming_app.quality.conditions import looked_at
 from streaming_app.quality.expectation import RowLevel
+from streaming_app.quality.sql import all_of, any_of, identifier
 from streaming_app.schema import Dataset
-from streaming_app.thresholds import RuleLimit
+from streaming_app.thresholds import RuleLimit, Skips
 
 ROW_LEVEL: Final[dict[str, RowLevel]] = {
     expectation.type: expectation
@@ -49,19 +50,39 @@ class Rule:
     def limit(self) -> RuleLimit | None:
         """The rule's threshold for the stream, None where no `mostly` is written: then each row is judged and no batch.
 
-        Great Expectations' own default (all have to pass) would stop a stream at its first bad row. A rule with a
-        `row_condition` has none either: how many rows it looks at is known at the gate only.
+        Great Expectations' own default (all have to pass) would stop a stream at its first bad row.
         """
         expectation = ROW_LEVEL.get(self.expectation_type)
-        if expectation is None or self.kwargs.get("mostly") is None or self.kwargs.get("row_condition") is not None:
+        if expectation is None or self.kwargs.get("mostly") is None:
             return None
-        skips = expectation.skipped(self.kwargs)
-        return RuleLimit(self.id, self.mostly, self.columns, skips, self.severity is Severity.CRITICAL)
+        skips, conditional = expectation.skipped(self.kwargs), self.kwargs.get("row_condition") is not None
+        return RuleLimit(self.id, self.mostly, self.columns, skips, self.severity is Severity.CRITICAL, conditional)
 
     @property
     def row_level(self) -> bool:
         """Whether each row can be judged by itself; otherwise only the gate, which sees a whole batch, runs it."""
         return self.expectation_type in ROW_LEVEL
+
+
+def own_columns(kwargs: Mapping[str, Any]) -> tuple[str, ...]:
+    """The columns a rule is about, by whichever kwargs name them; not those of its row_condition."""
+    named = [kwargs.get(key) for key in ("column", "column_A", "column_B")]
+    listed = kwargs.get("column_list")
+    return tuple(str(name) for name in [*named, *(listed if isinstance(listed, list) else [])] if name is not None)
+
+
+def looked_at_sql(rule: Rule, dataset: Dataset) -> str:
+    """SQL that is true for the rows that Great Expectations counts for a row-level rule, never null.
+
+    Those are the rows that its row_condition lets in, without those that it leaves out for their nulls.
+    """
+    condition = looked_at(Arguments(rule.kwargs, dataset))
+    counted = "TRUE" if condition is None else f"coalesce({condition}, FALSE)"
+    skips = ROW_LEVEL[rule.expectation_type].skipped(rule.kwargs)
+    missing = [f"{identifier(column)} IS NULL" for column in own_columns(rule.kwargs)]
+    if skips is Skips.NONE or not missing:
+        return counted
+    return f"{counted} AND NOT ({any_of(missing) if skips is Skips.ANY else all_of(missing)})"
 
 
 def judge_sql(expectation: RowLevel, arguments: Arguments) -> str:

@@ -24,7 +24,7 @@ from streaming_app.errors import ConfigError, Problem
 from streaming_app.quality import gate
 from streaming_app.quality.arguments import Arguments
 from streaming_app.quality.conditions import columns_of, looked_at
-from streaming_app.quality.rules import ROW_LEVEL, Rule, Severity, judge_sql
+from streaming_app.quality.rules import ROW_LEVEL, Rule, Severity, judge_sql, own_columns
 from streaming_app.schema import Dataset
 
 _SUITE_KEYS: Final = frozenset({"name", "expectations", "examples", "meta", "notes", "id", "suite_parameters"})
@@ -208,7 +208,7 @@ class _Parser:
 
     def _derived_id(self, entry: Mapping[str, Any], short: str) -> str:
         """`amount.between`; a second one of the same name is `amount.between.2`."""
-        base = ".".join([*_columns(entry["kwargs"]), short])[:120]
+        base = ".".join([*own_columns(entry["kwargs"]), short])[:120]
         number, name = 1, base
         while name in self._taken:
             number += 1
@@ -222,7 +222,7 @@ class _Parser:
         return Rule(
             id=rule_id,
             expectation_type=entry["type"],
-            columns=tuple(dict.fromkeys([*_columns(kwargs), *columns_of(kwargs.get("row_condition"))])),
+            columns=tuple(dict.fromkeys([*own_columns(kwargs), *columns_of(kwargs.get("row_condition"))])),
             severity=self._severity(place, entry.get("severity")),
             mostly=float(mostly) if isinstance(mostly, int | float) else 1.0,
             kwargs=kwargs,
@@ -262,13 +262,6 @@ class _Parser:
             elif not ids[rule_id]:
                 self._note(f"{place}.fails", f"{rule_id} looks at a whole batch; no single row can fail it")
         yield Example(row, tuple(str(rule_id) for rule_id in fails))
-
-
-def _columns(kwargs: Mapping[str, Any]) -> tuple[str, ...]:
-    """The columns a rule looks at, by whichever kwargs name them."""
-    named = [kwargs.get(key) for key in ("column", "column_A", "column_B")]
-    listed = kwargs.get("column_list")
-    return tuple(str(name) for name in [*named, *(listed if isinstance(listed, list) else [])] if name is not None)
 
 
 def _no_such_type(type_: str) -> str:

@@ -85,7 +85,8 @@ def build_session(config: Config) -> SparkSession:
 def _with_functions(session: SparkSession) -> SparkSession:
     """The session, which knows the functions that compiled rules may call."""
     for name, function in FUNCTIONS.items():
-        session.udf.register(name, function, "boolean")
+        if not session.catalog.functionExists(name):
+            session.udf.register(name, function, "boolean")
     return session
 
 

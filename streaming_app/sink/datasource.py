@@ -211,7 +211,10 @@ class TaskWriter:
 
     def _count_looked_at(self, batch: pa.RecordBatch) -> None:
         for limit in self._limits:
-            self._looked_at[limit.id] = self._looked_at.get(limit.id, 0) + looked_at(batch, limit)
+            count = 0 if limit.conditional else looked_at(batch, limit)
+            self._looked_at[limit.id] = self._looked_at.get(limit.id, 0) + count
+        if Judged.LOOKED_AT in batch.schema.names:
+            _count(batch.column(Judged.LOOKED_AT).flatten(), self._looked_at)
 
     def _note_arrival(self, arrived: Any) -> None:
         ends = pc.min_max(arrived).as_py()

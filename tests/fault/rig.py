@@ -173,16 +173,22 @@ class Rig:
         sent = Counter([*self.kinesis.records(STREAM), *self.csv_positions])
         assert not sent - seen, f"lost {len(sent - seen)}, first {sorted(sent - seen)[:3]}"
         assert not seen - sent, f"too many {len(seen - sent)}, first {sorted((seen - sent).items())[:3]}"
-        audit = subprocess.run(
-            [sys.executable, "-m", "batch_app", "audit", "--config", "conf/local.yaml", *self.overrides],
+        self.batch("audit")
+
+    def batch(self, *command: str, option: str = "--set", timeout: float = 240) -> str:
+        """What a command of batch_app prints; it has to succeed. `option` overrides a setting of the configuration."""
+        overrides = [option if part == "--set" else part for part in self.overrides]
+        done = subprocess.run(
+            [sys.executable, "-m", "batch_app", *command, "--config", "conf/local.yaml", *overrides],
             cwd=REPOSITORY,
             env={**os.environ, **CREDENTIALS},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=timeout,
             check=False,
         )
-        assert audit.returncode == 0, audit.stdout + audit.stderr
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
 
     def positions(self) -> list[str]:
         """What a reader of the lake sees."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import json
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 import pytest
@@ -11,6 +14,7 @@ from streaming_app.journal.ledger import Entry, Ledger
 from streaming_app.journal.suites import SuiteBindings
 from streaming_app.storage import open_storage
 from tests.fault.rig import STREAM, Rig
+from tests.moto_server import MotoServer, moto_server
 from tests.strict_kinesis import strict_kinesis
 from tests.webhook_receiver import webhook_receiver
 
@@ -41,6 +45,28 @@ def rig(tmp_path):
         made = Rig(tmp_path, kinesis, settings=settings)
         made.webhook, made.suite = webhook, suite
         yield made
+
+
+class Inbox(NamedTuple):
+    """A queue that is subscribed to a topic."""
+
+    topic: str
+    sqs: Any
+    queue: str
+
+    def messages(self) -> list[dict[str, Any]]:
+        """What has come: the service delivers before it ends."""
+        found = self.sqs.receive_message(QueueUrl=self.queue, MaxNumberOfMessages=10).get("Messages", ())
+        return [json.loads(message["Body"]) for message in found]
+
+
+def subscribed(aws: MotoServer) -> Inbox:
+    sns, sqs = aws.client("sns"), aws.client("sqs")
+    topic = sns.create_topic(Name="alerts")["TopicArn"]
+    queue = sqs.create_queue(QueueName="inbox")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
+    return Inbox(topic, sqs, queue)
 
 
 def entries(rig: Rig) -> list[Entry]:
@@ -104,8 +130,16 @@ def test_breach_stops_alerts_and_resumes_with_the_same_batch_once_mended(rig):
     rig.settings |= {"quality.on_breach": "stop", "quality.max_dead_ratio": "0.9"}
     rig.suite.write_text(SUITE.format(most=-5).replace("min_value: 1", "min_value: -9"))
     rig.drop_file("one.csv", seed=1)
-    service = rig.start("--available-now")
-    assert service.wait(120) == 3, rig.tail()
+    with moto_server() as aws:
+        inbox = subscribed(aws)
+        rig.settings |= {"alerts.sns_topic_arn": inbox.topic, "alerts.sns_endpoint_url": aws.url}
+        service = rig.start("--available-now")
+        assert service.wait(240) == 3, rig.tail()
+        (message,) = inbox.messages()
+    assert "circuit breaker" in message["Subject"]
+    assert "more than max_dead_ratio 90%" in message["Message"]
+    assert message["MessageAttributes"]["key"]["Value"] == "end:QualityStop"
+    del rig.settings["alerts.sns_topic_arn"]
     assert rig.positions() == []
     assert [path for path in Path(rig.lake).rglob("*.parquet*") if path.is_file()] == []
     (post,) = rig.webhook.wait(1)
@@ -118,3 +152,47 @@ def test_breach_stops_alerts_and_resumes_with_the_same_batch_once_mended(rig):
     assert entry.counts.read == 200
     assert entry.counts.clean > 0
     rig.check()
+
+
+def table(rig: Rig, name: str) -> list[dict[str, Any]]:
+    """All rows of a table of the lake."""
+    files = sorted(Path(rig.lake, name).rglob("*.parquet"))
+    return [row for file in files for row in pq.ParquetFile(file).read().to_pylist()]
+
+
+def lake_files(rig: Rig) -> dict[str, bytes]:
+    return {str(file): file.read_bytes() for file in Path(rig.lake).rglob("*") if file.is_file()}
+
+
+def test_replay_after_a_rule_was_mended_publishes_exactly_the_mended_rows_and_once(rig):
+    rig.suite.write_text(SUITE.format(most=1))  # a mistake: most orders have more than one item
+    rig.drop_file("one.csv", seed=1)
+    rig.run_to_the_end()
+    before, dead = table(rig, "clean"), table(rig, "dead_letter")
+    header = next(csv.reader(Path(rig.lake, "raw/one.csv").read_text(errors="replace").splitlines()))
+    at = header.index("quantity")
+    judged = [row for row in dead if row["reasons"] == ["quantity.between"]]
+    mended = {row["source_position"] for row in judged if 1 <= int(next(csv.reader([row["raw"]]))[at]) <= 100}
+    assert len(mended) > 20
+    assert len(judged) > len(mended)
+
+    rig.suite.write_text(SUITE.format(most=100))
+    replay = ("dead-letters", "replay", "--reason", "quantity.between", "--format", "json")
+    files = lake_files(rig)
+    rehearsal = json.loads(rig.batch(*replay, "--dry-run", option="--override"))
+    assert lake_files(rig) == files
+    outcome = json.loads(rig.batch(*replay, option="--override"))
+    assert rehearsal["passed"] == outcome["passed"] == len(mended)
+    after = table(rig, "clean")
+    known = {row["source_position"] for row in before}
+    assert sorted(row["source_position"] for row in after if row["source_position"] not in known) == sorted(mended)
+    assert len(after) == len(before) + len(mended)
+    assert table(rig, "dead_letter") == dead
+
+    files = lake_files(rig)
+    assert json.loads(rig.batch(*replay, option="--override"))["passed"] == 0
+    assert lake_files(rig) == files
+    rig.batch("audit")
+    rig.run_to_the_end()  # the service goes on as if nothing had been
+    assert lake_files(rig) == files
+    rig.batch("audit")

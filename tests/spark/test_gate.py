@@ -132,6 +132,15 @@ TEXT_RULES = (
     {"type": "expect_column_values_to_not_match_like_pattern_list", "kwargs": {"column": "city", "like_pattern_list": ["M_dan", "J%"]}},
     {"type": "expect_column_values_to_be_json_parseable", "kwargs": {"column": "item", "mostly": 0.01}},
     {"type": "expect_column_values_to_match_strftime_format", "kwargs": {"column": "store_id", "strftime_format": "STORE-%d"}},
+    {
+        "type": "expect_column_values_to_be_in_set",
+        "kwargs": {
+            "column": "payment_method",
+            "value_set": ["cash"],
+            "mostly": 0.5,
+            "row_condition": {"type": "comparison", "column": {"name": "city"}, "operator": "==", "parameter": "Medan"},
+        },
+    },
     {"type": "expect_column_values_to_be_of_type", "kwargs": {"column": "amount", "type_": "DecimalType"}},
     {"type": "expect_column_values_to_be_in_type_list", "kwargs": {"column": "city", "type_list": ["StringType"]}},
 )  # fmt: skip
@@ -151,6 +160,7 @@ def test_like_json_strftime_and_types_are_judged_alike_by_both_engines(validate,
     jakarta = {sample["values"]["city"] for sample in reports[0]["city.not_like_list"]["samples"]}
     assert jakarta <= {"Jakarta", "Medan"}
     assert found["item.json_parseable"][0] is False
+    assert 0 < found["payment_method.in_set"][1] < 100
 
 
 def test_ndjson_gzip_parquet_and_folders_are_read_alike(validate, samples, tmp_path):

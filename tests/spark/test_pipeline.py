@@ -12,8 +12,9 @@ import pytest
 from streaming_app.casting import cast_sql
 from streaming_app.decode.json_events import JsonDecoder
 from streaming_app.pipeline import RowRule, process, process_keyed
-from streaming_app.quality import Severity
+from streaming_app.quality import Severity, Suite
 from streaming_app.schema import Column, Decoded, Deduplicate
+from streaming_app.streams import row_rules
 
 pytestmark = pytest.mark.spark
 ARRIVED = datetime(2026, 3, 1, tzinfo=UTC)
@@ -44,6 +45,27 @@ def test_good_row_is_typed_and_keeps_no_raw_text(spark, orders):
     assert row["amount"] == Decimal("12.50")
     assert row["quantity"] == 2
     assert row["order_date"] == date(2026, 3, 1)
+
+
+def test_row_says_which_rules_with_a_condition_and_a_limit_looked_at_it(spark, orders):
+    document = {
+        "type": "expect_column_values_to_be_between",
+        "kwargs": {
+            "column": "amount",
+            "min_value": 0,
+            "mostly": 0.9,
+            "row_condition": {"type": "nullity", "column": {"name": "item"}, "is_null": True},
+        },
+    }
+    suite = Suite.parse({"name": "s", "expectations": [document]}, "f", orders)
+    with_item = GOOD.replace(b'"city"', b'"item":"tea","city"')
+    uncast, negative = GOOD.replace(b"12.5", b'"x"'), GOOD.replace(b"12.5", b"-1")
+    empty = GOOD.replace(b"12.5", b"null")
+    events = [GOOD, negative, with_item, uncast, b"no event", empty]
+    found = judged(spark, orders, events, row_rules(suite, orders))
+    assert [row["quality_looked_at"] for row in found] == [["amount.between"], ["amount.between"], [], [], [], []]
+    assert found[1]["reasons"] == ["amount.between"]
+    assert "quality_looked_at" not in judged(spark, orders, events)[0]
 
 
 def test_partition_date_is_the_day_in_the_dataset_time_zone(spark, orders):

@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from streaming_app.errors import QualityStop
 from streaming_app.journal.ledger import Ledger
 from streaming_app.journal.read_log import ReadLog, UnitRead
 from streaming_app.sink.commit import Committer
+from streaming_app.sink.datasource import TaskWriter
 from streaming_app.sink.options import SinkOptions
 from streaming_app.thresholds import Limits, RuleLimit
-from tests.property.test_commit_crashes import EXPECTED, positions, prepare, write
+from tests.property.test_commit_crashes import EXPECTED, batch, positions, prepare, write
 
 STRICT = Limits(max_dead_ratio=0.19, stop=True)  # the batches hold one dead letter in five rows
 
@@ -78,3 +80,16 @@ def test_rule_with_a_share_that_has_to_pass_stops_too(tmp_path, orders):
     options = limited(prepare(tmp_path, orders), Limits(rules=(rule,), stop=True))
     with pytest.raises(QualityStop, match=r"rule r: 4 of 20 rows failed, 80% passed, less than mostly 90%"):
         Committer(options).commit(write(options, orders), 0)
+
+
+def test_rule_with_a_condition_is_judged_by_the_rows_that_its_condition_let_in(tmp_path, orders):
+    rule = RuleLimit("r", 0.9, ("quantity", "city"), conditional=True)
+    options = limited(prepare(tmp_path, orders), Limits(rules=(rule,), stop=True))
+    rows = batch(orders, 0, 20)
+    task = TaskWriter(options)
+    looked_at = pa.array([["r"] if at % 2 == 0 else [] for at in range(rows.num_rows)], pa.list_(pa.string()))
+    task.add(rows.append_column("quality_looked_at", looked_at))
+    result = task.finish()
+    assert result.looked_at == {"r": 10}
+    with pytest.raises(QualityStop, match=r"rule r: 4 of 10 rows failed, 60% passed"):
+        Committer(options).commit([result], 0)

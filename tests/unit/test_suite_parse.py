@@ -11,9 +11,10 @@ import pytest
 
 from streaming_app.config.documents import parse_document, read_document
 from streaming_app.errors import ConfigError
-from streaming_app.quality import Severity, Suite, compile_rule, rules_problems
+from streaming_app.quality import Severity, Suite, compile_rule, looked_at_sql, rules_problems
 from streaming_app.quality.gate import EXPECTATIONS, UNUSABLE
 from streaming_app.quality.rules import ROW_LEVEL
+from streaming_app.thresholds import RuleLimit
 
 SHIPPED = Path(__file__).resolve().parents[2] / "conf/expectations/orders.yaml"
 CITIES = ["Jakarta", "Bandung", "Surabaya", "Medan", "Semarang", "Makassar", "Denpasar", "Yogyakarta"]
@@ -46,7 +47,8 @@ def test_condition_is_part_of_the_predicate_and_its_columns_of_the_rule(orders) 
     assert compile_rule(rule, orders) == (
         "coalesce(`city` = 'Medan', FALSE) AND coalesce(NOT ((`amount` >= 0BD)), FALSE)"
     )
-    assert rule.limit is None
+    assert rule.limit == RuleLimit("amount.between", 0.5, ("amount", "city"), conditional=True)
+    assert looked_at_sql(rule, orders) == "coalesce(`city` = 'Medan', FALSE) AND NOT ((`amount` IS NULL))"
 
 
 def keys(orders, document: Any) -> list[str]:
