@@ -15,6 +15,7 @@ from rich.text import Text
 _WIDE: Final = 10_000  # characters: lines in a pipe are for programs, which do not wrap
 _WIDEST: Final = 60  # characters of a column other than the last
 _LEAST: Final = 12  # of the last one
+_TIMES: Final = 10  # from here on a change is said in times and not in percent
 _GAP: Final = 3  # between two columns
 
 
@@ -31,12 +32,16 @@ def table(*headers: str, numbers: tuple[int, ...] = ()) -> Table:
     return made
 
 
-def print_fitting(out: Console, made: Table) -> None:
-    """Print a table whose last column is cut to what the terminal leaves it; the others are shown whole, up to a limit."""
+def print_fitting(out: Console, made: Table, *, first: int = 0) -> None:
+    """Print a table whose last column is cut to what the terminal leaves it; the others are shown whole, up to a limit.
+
+    `first`: the least width of the first column, so that tables below one another line up.
+    """
     *others, last = made.columns
     used = 0
-    for column in others:
-        column.width = min(_WIDEST, max(cell_len(str(value)) for value in (column.header, *column.cells)))
+    for place, column in enumerate(others):
+        least = 0 if place else first
+        column.width = min(_WIDEST, max(least, *(cell_len(str(value)) for value in (column.header, *column.cells))))
         used += column.width + _GAP
     last.width = max(
         _LEAST, min(out.width - used - _GAP, max(cell_len(str(value)) for value in (last.header, *last.cells)))
@@ -69,5 +74,10 @@ def trend(latest: int, before: int) -> Text:
     if latest == before:
         return Text("=", style="dim")
     arrow, style = ("▲", "red") if latest > before else ("▼", "green")
-    percent = f" {abs(latest - before) / before:.0%}" if before else ""
-    return Text(f"{arrow} {abs(latest - before):,}{percent}" if before else f"{arrow} new", style=style)
+    return Text(f"{arrow} {abs(latest - before):,} ({_ratio(latest, before)})", style=style)
+
+
+def _ratio(latest: int, before: int) -> str:
+    if not before:
+        return "from 0"
+    return f"x{latest / before:,.0f}" if latest >= _TIMES * before else f"{(latest - before) / before:+.0%}"

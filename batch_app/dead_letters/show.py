@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Final
 
 import pyarrow as pa
+from rich.cells import cell_len
 from rich.console import Console, Group
 from rich.panel import Panel
 from rich.table import Table
@@ -22,13 +23,15 @@ from streaming_app.quality.words import Explained
 from streaming_app.schema import INGESTED_AT, Decoded, Judged
 
 _DAYS: Final = 14
+_BAR: Final = 30  # characters, of the day with most
+_OLDER: Final = "{} older days"
 _VALUES: Final = 15  # of one kind; more are counted together
 _SHORT_ID: Final = 12
 _STYLES: Final = {"open": "bold red", "replayed": "green", "discarded": "yellow"}
 
 
-def show_summary(out: Console, lake: str, summary: Summary, words: Mapping[str, str]) -> None:
-    """Totals, then what is rejected most, then days."""
+def show_summary(out: Console, lake: str, summary: Summary, words: Mapping[str, str], command: str) -> None:
+    """Totals, then what is rejected most and why, then by what else, then days; `command` looks at the most frequent reason."""
     title = Text.assemble(
         "Dead letters in ",
         (visible(lake), "bold"),
@@ -39,15 +42,26 @@ def show_summary(out: Console, lake: str, summary: Summary, words: Mapping[str, 
     out.print(title)
     if not summary.days:
         return
-    for by, groups in summary.groups.items():
-        print_fitting(out, _group_table(by, groups, summary, words))
-    days = table("day", "dead letters", numbers=(1,))
+    names = [group.name for groups in summary.groups.values() for group in groups[:_VALUES]]
+    first = max(len(_OLDER), *(cell_len(visible(name)) for name in names))
+    for by in sorted(summary.groups, key=_order):
+        print_fitting(out, _group_table(by, summary.groups[by], summary, words), first=first)
+    days = table("day", "in all", "", numbers=(1,))
     shown = list(summary.days.items())
+    most = max(count for _, count in shown)
     for day, count in shown[:_DAYS]:
-        days.add_row(day, f"{count:,}")
+        days.add_row(day, f"{count:,}", Text("█" * round(_BAR * count / most), style="red"))
     if len(shown) > _DAYS:
-        days.add_row(f"{len(shown) - _DAYS} older days", f"{sum(count for _, count in shown[_DAYS:]):,}", style="dim")
-    print_fitting(out, days)
+        older = _OLDER.format(len(shown) - _DAYS)
+        days.add_row(older, f"{sum(count for _, count in shown[_DAYS:]):,}", style="dim")
+    print_fitting(out, days, first=first)
+    if command:
+        out.print(Text.assemble(("look at some: ", "dim"), command))
+
+
+def _order(by: str) -> int:
+    """Reasons first: what one looks for. Then a column of the dataset, then where they came from."""
+    return {"reason": 0, "stage": 2, "source": 3}.get(by, 1)
 
 
 def _group_table(by: str, groups: Sequence[Any], summary: Summary, words: Mapping[str, str]) -> Table:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import csv
 import difflib
+import itertools
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -26,7 +27,7 @@ from batch_app.output import console
 from streaming_app.arguments import load_all
 from streaming_app.errors import ConfigError
 from streaming_app.quality.words import explain
-from streaming_app.schema import Judged
+from streaming_app.schema import Judged, Stage
 
 _LISTED: Final = "dead_letter_id,ingested_at,source,stage,reasons,raw"
 
@@ -71,7 +72,9 @@ def run_summary(options: argparse.Namespace) -> int:
         _print_json({"lake": work.loaded.config.lake.root, **summary.to_json()})
         return 0
     words = work.words(group.name for group in summary.groups.get("reason", ()))
-    show_summary(console(), work.loaded.config.lake.root, summary, words)
+    most = summary.groups.get("reason", ())
+    command = hint("list", "--config", options.config, "--reason", most[0].name) if most else ""
+    show_summary(console(), work.loaded.config.lake.root, summary, words, command)
     _warn_unfinished(work)
     return 0
 
@@ -79,8 +82,10 @@ def run_summary(options: argparse.Namespace) -> int:
 def run_list(options: argparse.Namespace) -> int:
     """`dead-letters list`."""
     work = _open(options)
+    for_people = options.format == "table" and not options.columns
     named = options.columns or (f"{_LISTED},state" if options.all else _LISTED)
     columns = [name.strip() for name in named.split(",")]
+    columns += work.loaded.dataset.column_names if for_people else ()
     require_columns(columns, work.loaded.dataset)
     state = "any" if options.all else "open"
     rows, total = work.records.newest(work.selection, columns, options.limit, state)
@@ -91,9 +96,29 @@ def run_list(options: argparse.Namespace) -> int:
     elif not total:
         print(_nothing(work, options))  # noqa: T201 - the command's output
     else:
-        show_list(console(), rows, total, what="dead letters" if options.all else "open dead letters")
+        shown = _with_found(rows, work) if for_people else rows
+        show_list(console(), shown, total, what="dead letters" if options.all else "open dead letters")
     _warn_unfinished(work)
     return 0
+
+
+def _with_found(rows: pa.Table, work: Opened) -> pa.Table:
+    """The rows with what was found instead of all that there is: the values that the reasons are about, else the raw text."""
+    names = ("stage", Judged.RAW.value, *work.loaded.dataset.column_names)
+    explained = {
+        reason: explain(reason, work.suite, work.loaded.dataset).columns
+        for reason in set(itertools.chain.from_iterable(rows.column(Judged.REASONS.value).to_pylist()))
+    }
+    return rows.drop_columns(list(names)).append_column(
+        "found", pa.array([_found(row, explained) for row in rows.to_pylist()], pa.string())
+    )
+
+
+def _found(row: Mapping[str, Any], columns: Mapping[str, Sequence[str]]) -> str:
+    about = dict.fromkeys(name for reason in row[Judged.REASONS.value] for name in columns[reason] if name in row)
+    values = [f"{name}: {json.dumps(row[name], ensure_ascii=False)}" for name in about]
+    readable = any(row[name] is not None for name in about) or row["stage"] == Stage.RULE
+    return ", ".join(values) if values and readable else str(row[Judged.RAW.value])
 
 
 def _nothing(work: Opened, options: argparse.Namespace) -> str:

@@ -1,4 +1,4 @@
-"""The report as a page of Great Expectations' Data Docs, from either engine. Its styles come from a CDN when it is opened."""
+"""The report as a page of Great Expectations' Data Docs, from either engine, that needs nothing but itself."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from typing import Any, Final
 
 from batch_app.gate.gx_engine import load
 from batch_app.gate.report import GateReport, Result
+from batch_app.gate.standalone import standalone
 from streaming_app.errors import SinkError
 from streaming_app.quality import Suite
 from streaming_app.schema import Dataset
 from streaming_app.storage import Storage, open_storage
 
 _OF_TYPE: Final = "expect_column_values_to_be_of_type"
+_NAMED: Final = 5  # files that stand for all
 QUALITY: Final = "quality"  # the lake's folder of Data Docs
 
 
@@ -57,12 +59,13 @@ def page(report: GateReport, suite: Suite, dataset: Dataset) -> str:
         meta={
             "great_expectations_version": version,
             "run_id": {"run_name": report.suite_fingerprint, "run_time": datetime.now(UTC).isoformat()},
-            "batch_spec": {"files": list(report.files)},
+            "batch_spec": {"data_asset_name": ", ".join(report.files[:_NAMED]), "files": list(report.files)},
             "active_batch_definition": {},
         },
     )
     view: Any = DefaultJinjaPageView()
-    return str(view.render(ValidationResultsPageRenderer().render(whole)))
+    rendered = str(view.render(ValidationResultsPageRenderer().render(whole)))
+    return standalone(rendered, report, datetime.now(UTC))
 
 
 def _kwargs(result: Result, entry: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:

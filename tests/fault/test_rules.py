@@ -139,7 +139,7 @@ def test_breach_stops_alerts_and_resumes_with_the_same_batch_once_mended(rig):
     assert "circuit breaker" in message["Subject"]
     assert "more than max_dead_ratio 90%" in message["Message"]
     assert message["MessageAttributes"]["key"]["Value"] == "end:QualityStop"
-    del rig.settings["alerts.sns_topic_arn"]
+    del rig.settings["alerts.sns_topic_arn"], rig.settings["alerts.sns_endpoint_url"]
     assert rig.positions() == []
     assert [path for path in Path(rig.lake).rglob("*.parquet*") if path.is_file()] == []
     (post,) = rig.webhook.wait(1)

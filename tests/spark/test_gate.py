@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import threading
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -240,3 +241,7 @@ def test_failure_is_told_to_the_webhook_and_data_docs_lie_in_the_lake(spark, sam
     assert len(pages) == 2
     html = next(page for page in pages if str(page) == report["docs"]).read_text()
     assert "Yogyakarta" in html
+    assert "orders <b>FAILED</b>" in html
+    assert not re.search(r'(?:src|href)="?(?:https?:|//|\.\.)|url\(|@import', html), (
+        "the page needs something else than itself"
+    )

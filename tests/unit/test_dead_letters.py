@@ -74,6 +74,23 @@ def test_summary_counts_by_everything(run, lake):
     assert {group["name"]: group["total"] for group in by_city}["Bogor"] == 2
 
 
+def test_list_shows_what_was_found_wrong_and_else_the_raw_text(run, lake):
+    shown = run(lake, "list")
+    assert 'city: "Bogor"' in shown
+    assert "amount.cast" in shown
+    assert '"order_id"' not in run(lake, "list", "--reason", "city.in_set")
+    (unread,) = [line for line in run(lake, "list", "--reason", "invalid_json").splitlines() if "invalid_json" in line]
+    assert '{"order_id' in unread
+
+
+def test_summary_begins_with_reasons_and_ends_with_what_to_do_next(run, lake):
+    lines = run(lake, "summary").splitlines()
+    headers = [line.split()[0] for line in lines if "in all" in line]
+    assert headers == ["reason", "store_id", "stage", "source", "day"]
+    assert lines[-1].startswith("look at some: python -m batch_app dead-letters list --config ")
+    assert lines[-1].endswith("--reason city.in_set")
+
+
 def test_trend_is_the_newest_day_against_the_day_before(run, own):
     yesterday = (datetime.now(UTC) - timedelta(days=1)).date()
     file = next(Path(own.root, "dead_letter/input_source=stream").rglob("*.parquet"))
@@ -84,7 +101,7 @@ def test_trend_is_the_newest_day_against_the_day_before(run, own):
     groups = json.loads(run(own, "summary", "--format", "json"))["groups"]["reason"]
     city = next(group for group in groups if group["name"] == "city.in_set")
     assert city == {"name": "city.in_set", "total": 5, "latest": 3, "before": 2}
-    assert "▲ 1 50%" in run(own, "summary")
+    assert "▲ 1 (+50%)" in run(own, "summary")
     only = json.loads(run(own, "summary", "--format", "json", "--until", str(yesterday)))
     assert (only["open"], list(only["days"])) == (2, [str(yesterday)])
 
