@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from streaming_app.config import Config
+from streaming_app.config import Config, Loaded
 from streaming_app.config.connectors import PYTHON
 from streaming_app.config.models import SourceName
 from streaming_app.config.positions import stream_name
+from streaming_app.journal.lake_schema import hold_schema
 from streaming_app.schema import InputSource
+from streaming_app.storage import open_storage
 
 # Backfills by what they load: each has a checkpoint as a source has, with read log and ledger.
 BACKFILLS: Final = {"backfill_stream": InputSource.STREAM, "backfill_batch": InputSource.BATCH}
@@ -44,3 +46,13 @@ def is_foreign(config: Config, source: str) -> bool:
 def source_label(config: Config, source: str) -> str:
     """What the source is called in ledger and dead letters: `kinesis:<stream>` or `csv`."""
     return f"{source}:{stream_name(config.sources.kinesis.stream)}" if source == SourceName.KINESIS else source
+
+
+def hold_lake_schema(loaded: Loaded) -> list[str]:
+    """Refuse a dataset that the lake cannot follow, before anything is written; returns columns that are new in it.
+
+    Raises ConfigError that says what to do instead, and SinkError.
+    """
+    config = loaded.config
+    checkpoints = open_storage(config.lake.checkpoint_root(), config.lake.s3.storage_options())
+    return hold_schema(checkpoints, loaded.dataset, loaded.dataset_file)

@@ -18,7 +18,7 @@ from streaming_app.examples import example_problems
 from streaming_app.journal.ledger import Ledger
 from streaming_app.journal.read_log import ReadLog
 from streaming_app.metrics.monitoring import Monitoring
-from streaming_app.places import enabled_sources
+from streaming_app.places import enabled_sources, hold_lake_schema
 from streaming_app.progress import Batch, ProgressListener, log_batch
 from streaming_app.quality import Suite
 from streaming_app.runtime import logs
@@ -55,6 +55,9 @@ def run(
     monitoring = Monitoring(loaded.config, alerts.send)
     try:
         on_signal(stop.set)
+        added = hold_lake_schema(loaded)
+        if added:
+            LOG.info("the dataset has new columns", extra=logs.fields(None, columns=added))
         spark = build_session(loaded.config)
         on_signal(stop.set)  # Spark puts a Ctrl-C handler of its own in place
         streams.register(spark)

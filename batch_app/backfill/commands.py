@@ -26,6 +26,12 @@ def add_parsers(commands: Any) -> None:
     )
     parser.add_argument("--since", type=_day, metavar="DAY", help="files of that day and later ones, by their name")
     parser.add_argument("--until", type=_day, metavar="DAY", help="files of that day and earlier ones")
+    parser.add_argument(
+        "--rescue",
+        metavar="COLUMN",
+        help="load no files: fill a column that the dataset has got since from the rescued_data of the rows in the lake;"
+        " --since and --until are the rows' days",
+    )
     _add_common(parser)
     parser.set_defaults(command=_backfill)
     words = "check files by the gate (validate) and load them if it passes; exit code 3 and an alert if not"
@@ -63,6 +69,10 @@ def _day(text: str) -> date:
 
 
 def _backfill(options: argparse.Namespace) -> int:
+    if options.rescue:
+        from batch_app.backfill.rescue import run_rescue  # noqa: PLC0415 - see below
+
+        return run_rescue(options)
     from batch_app.backfill.run import run_backfill  # noqa: PLC0415 - pyspark: not for `--help`
 
     return run_backfill(options)

@@ -21,7 +21,7 @@ from batch_app.session import session_for
 from streaming_app.arguments import load_all
 from streaming_app.config import Loaded
 from streaming_app.errors import ConfigError, QualityStop
-from streaming_app.places import BACKFILLS
+from streaming_app.places import BACKFILLS, hold_lake_schema
 from streaming_app.schema import InputSource
 
 
@@ -71,6 +71,7 @@ def backfill(options: argparse.Namespace) -> Outcome:
     runs = {label: Backfill(loaded, suite, label, _Spark(loaded)) for label in BACKFILLS.values()}
     if options.dry_run:
         return _planned(runs, found)
+    hold_lake_schema(loaded)
     try:
         return _loaded(runs, found, key)
     finally:

@@ -92,6 +92,11 @@ def read_table(storage: Storage, key: str, schema: pa.Schema) -> pa.Table:
         found = pq.ParquetFile(io.BytesIO(data)).read()
     except UNREADABLE as error:
         raise UnfitError(f"it is no sound Parquet file ({' '.join(str(error).split())[:200]})") from error
+    return conformed(found, schema)
+
+
+def conformed(found: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Rows of a file in the declared schema; raises UnfitError for what would not come back the same."""
     unknown = [name for name in found.schema.names if name not in schema.names]
     if unknown:
         raise UnfitError(f"it has columns that the dataset does not know: {', '.join(unknown)}")

@@ -22,7 +22,7 @@ from streaming_app.config import Config, Loaded
 from streaming_app.config.models import SourceName
 from streaming_app.errors import ConfigError
 from streaming_app.journal.ledger import Ledger
-from streaming_app.places import INPUT_SOURCES, checkpoint_of, compactions_of, dead_letters_of
+from streaming_app.places import INPUT_SOURCES, checkpoint_of, compactions_of, dead_letters_of, hold_lake_schema
 from streaming_app.quality import Suite
 from streaming_app.schema import InputSource
 from streaming_app.storage import Storage, open_storage
@@ -64,6 +64,8 @@ def wanted_of(options: argparse.Namespace) -> Wanted:
 def compact(loaded: Loaded, suite: Suite, wanted: Wanted, *, dry_run: bool = False) -> Outcome:
     """Compact what is wanted, first finishing what an earlier run left; without a dry run the lake changes."""
     config = loaded.config
+    if not dry_run:
+        hold_lake_schema(loaded)
     lake, book = open_book(config)
     outcome = Outcome(dry_run)
     outcome.finished = [entry.number for entry in book.unfinished()] if dry_run else book.finish()

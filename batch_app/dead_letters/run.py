@@ -17,7 +17,7 @@ from batch_app.dead_letters.taking import Outcome
 from batch_app.session import session_for
 from streaming_app.config import Loaded
 from streaming_app.config.models import SourceName
-from streaming_app.places import dead_letters_of
+from streaming_app.places import dead_letters_of, hold_lake_schema
 from streaming_app.quality import Suite
 from streaming_app.schema import Stage
 from streaming_app.sink.options import SinkOptions
@@ -34,6 +34,8 @@ def replay(opened: Opened, repair: Mapping[str, str], *, dry_run: bool) -> Outco
         outcome = Outcome(dry_run, finished=[] if dry_run else [action.number for action in opened.book.finish()])
         _register(opened, outcome)
         return outcome
+    if not dry_run:
+        hold_lake_schema(loaded)
     judge = SparkJudge(session_for(loaded.config), loaded.dataset, row_rules(suite, loaded.dataset), decoders, repair)
     lake = open_storage(loaded.config.lake.root, loaded.config.lake.s3.storage_options())
     options = {label: _options(loaded, source, suite) for source, label in SourceName.INPUT_SOURCE.items()}

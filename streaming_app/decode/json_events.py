@@ -62,6 +62,14 @@ def _text(value: str) -> str | None:
     return value
 
 
+def value_text(value: bytes) -> str | None:
+    """The text of one JSON value as a column gets it. Raises ValueError for an object or a list, which no column takes."""
+    try:
+        return _text(value.decode())
+    except _NotAValueError:
+        raise ValueError("an object or a list is no value") from None
+
+
 class JsonDecoder:
     """Decodes events of one dataset. Guarantee: as many rows as events, in their order; never raises on any bytes."""
 
