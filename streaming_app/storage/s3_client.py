@@ -24,6 +24,7 @@ from botocore.exceptions import (
 
 from streaming_app.errors import ConfigError, IngestError, SinkError
 from streaming_app.storage.base import StorageOptions
+from streaming_app.storage.s3_listing import EVENT, take_objects
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -66,11 +67,13 @@ def _connect(options: StorageOptions, attempts: int) -> S3Client:
         s3={"addressing_style": "path" if options.path_style else "auto"},
     )
     try:
-        return boto3.session.Session().client(
+        made = boto3.session.Session().client(
             "s3", endpoint_url=options.endpoint_url or None, region_name=options.region or None, config=config
         )
     except (BotoCoreError, ValueError) as error:  # ValueError: the endpoint is no URL
         raise explanation(error, options.endpoint_url or "S3") from error
+    made.meta.events.register(EVENT, take_objects)
+    return made
 
 
 def code(error: BaseException) -> str:

@@ -349,7 +349,7 @@ def test_command_that_wrote_registers_before_it_ends_and_a_failure_is_only_a_not
     assert len(world.registered()) == 2
     register_files(loaded, ["clean/input_source=stream/order_date=2021-01-01/part-2.parquet", "checkpoints/x/y/z"])
     assert len(world.registered()) == 3
-    assert capsys.readouterr().err == ""
+    assert "note:" not in capsys.readouterr().err
 
 
 def test_lakes_without_s3_or_database_cannot_have_a_catalog(tmp_path, orders):

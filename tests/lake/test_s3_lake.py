@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+import yaml
 
 from batch_app.query.tables import open_tables
 from streaming_app.arguments import load_all
@@ -84,6 +85,11 @@ def loaded(overrides: list[str]):
     return load_all(str(REPOSITORY / "conf/local.yaml"), overrides[1::2])[0]
 
 
+def with_tip(source, count: int) -> list[bytes]:
+    """Events with a field that the shipped dataset does not know."""
+    return [json.dumps({**json.loads(next(source).payload), "tip": "1.50"}).encode() for _ in range(count)]
+
+
 @pytest.fixture(scope="module")
 def rig(aws, kinesis, tmp_path_factory):
     """Stream and CSV, a restart between them, and a backfill of Firehose's copy: all of it through S3."""
@@ -98,7 +104,7 @@ def rig(aws, kinesis, tmp_path_factory):
     )
     command(made.overrides, "catalog", "sync")
     source = events(1, start=datetime.now(UTC))
-    kinesis.put(STREAM, [next(source).payload for _ in range(500)])
+    kinesis.put(STREAM, [next(source).payload for _ in range(500)] + with_tip(source, 20))
     made.drop_file("first.csv", seed=3)
     made.run_to_the_end()
     kinesis.put(STREAM, [next(source).payload for _ in range(300)])
@@ -145,6 +151,36 @@ def test_partitions_were_registered_as_they_were_committed(rig, trino):
     assert [table["missing"] for table in state["tables"]] == [[], []]
     assert trino.ask("SELECT COUNT(*) FROM lake.clean") == [[sum(row[1] for row in by_pyarrow(rig))]]
     assert trino.ask("SELECT COUNT(*) FROM lake.dead_letter WHERE cardinality(reasons) = 0") == [[0]]
+
+
+def test_column_that_is_added_is_null_in_old_files_and_filled_by_a_rescue(rig, trino, kinesis, tmp_path):
+    document = yaml.safe_load((REPOSITORY / "conf/datasets/orders.yaml").read_text())
+    document["columns"].insert(2, {"name": "tip", "type": "decimal(6,2)"})
+    changed = tmp_path / "orders.yaml"
+    changed.write_text(yaml.safe_dump(document))
+    rig.settings["dataset"] = str(changed)
+    command(rig.overrides, "catalog", "sync")
+    before = trino.ask("SELECT COUNT(*), COUNT(tip) FROM lake.clean")[0]
+    assert before[1] == 0
+    kinesis.put(STREAM, with_tip(events(2, start=datetime.now(UTC)), 20))
+    rig.run_to_the_end()
+    assert trino.ask("SELECT COUNT(*), COUNT(tip) FROM lake.clean") == [[before[0] + 20, 20]]
+    rescued = json.loads(command(rig.overrides, "backfill", "--rescue", "tip", "--json"))
+    assert (rescued["rows"], rescued["no_value"], rescued["skipped"]) == (20, 0, [])
+    assert trino.ask("SELECT COUNT(*), COUNT(tip), SUM(tip) FROM lake.clean") == [[before[0] + 20, 40, "60.00"]]
+    command(rig.overrides, "audit", "--settled")
+
+
+def test_compaction_changes_no_answer(rig, trino, aws):
+    expected = by_pyarrow(rig)
+    command(rig.overrides, "catalog", "sync", **catalog(aws, "projected", "projection"))
+    done = json.loads(command(rig.overrides, "compact", "--all", "--min-files", "2", "--json"))
+    assert done["written_files"] < done["replaced_files"]
+    for schema in ("lake", "projected"):
+        found = trino.ask(SALES.format(f"{schema}."))
+        assert [[row[0], row[1], Decimal(row[2]), Decimal(row[3])] for row in found] == expected
+    assert by_pyarrow(rig) == expected
+    command(rig.overrides, "audit", "--settled")
 
 
 TIMES = (
