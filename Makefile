@@ -45,6 +45,10 @@ test-long: $(STAMP) ## crash tests and property tests in their long form (about 
 test-drills: $(STAMP) ## the drills: rules changed and broken under a running service, its metrics over a kill (5 minutes)
 	$(BIN)/python -m pytest --drills -m drill $(ARGS)
 
+.PHONY: test-alerts
+test-alerts: $(STAMP) ## faults caused for real, until each alert fires in a real Prometheus (5 minutes; needs prometheus)
+	$(BIN)/python -m pytest --drills --long tests/e2e/test_alerts.py $(ARGS)
+
 .PHONY: test-kinesis-local
 test-kinesis-local: $(STAMP) ## the Kinesis source against npm's kinesis-local, enhanced fan-out too (needs Node 18 or newer)
 	npm install --silent --no-audit --no-fund --prefix build/kinesis-local kinesis-local@0.6.2

@@ -39,14 +39,14 @@ def _key(labels: dict[str, str]) -> tuple[str, ...]:
 
 
 @contextmanager
-def prometheus_server(folder: Path, target: str) -> Iterator[Prometheus]:
+def prometheus_server(folder: Path, target: str, rules: Path = RULES) -> Iterator[Prometheus]:
     """Scrapes `target` (host:port) every second, on a free port; gone at the end."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"
     folder.mkdir()
     configuration = {
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-        "rule_files": [str(RULES)],
+        "rule_files": [str(rules)],
         "scrape_configs": [{"job_name": "qsr-ingest", "static_configs": [{"targets": [target]}]}],
     }
     (folder / "prometheus.yml").write_text(json.dumps(configuration))  # JSON is YAML

@@ -116,7 +116,7 @@ LAST_SUCCESS = _gauge(
 )
 LAST_TRIGGER = _gauge(
     "qsr_last_trigger_timestamp_seconds",
-    "When Spark last told that the query goes on: a micro-batch ended, or (every 10 s) there was nothing to read.",
+    "When Spark last told that the query goes on: it was started, a micro-batch ended, or (every 10 s) there was nothing to read.",
     "source",
 )
 # Of a micro-batch only its oldest and its newest row's arrival are known: both are observed, everything else is between.

@@ -87,6 +87,7 @@ class Recorder:
                 self._failed.add(name)
             elif event.kind is EventKind.STARTED:
                 values.replace(m.SUITE, name, {event.suite: 1})
+                values.set(m.LAST_TRIGGER, self._clock(), name)  # its first micro-batch may hang, too
                 values.add(m.RESTARTS, float(name in self._failed), name)
                 self._failed.discard(name)
 

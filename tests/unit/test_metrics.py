@@ -250,6 +250,11 @@ def test_everything_served_stands_in_the_catalogue(service):
     assert all(family.documentation == known[name].help for name, family in served.items())
 
 
+def test_a_first_micro_batch_that_hangs_has_an_age(service):
+    service.tell(EventKind.STARTED, suite="f1")
+    assert service.scrape()[("qsr_last_trigger_timestamp_seconds",)] == NOW
+
+
 def test_ready_once_every_source_has_recovered_and_runs(service):
     assert service.ready() == (503, {})
     service.health.expect(["csv", "kinesis"])

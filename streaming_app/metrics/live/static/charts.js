@@ -24,7 +24,7 @@ const options = (series, width, height) => ({
   height,
   legend: { show: false },
   cursor: { drag: { setScale: false, x: false, y: false }, points: { show: false } },
-  padding: [8, 8, 0, 0],
+  padding: [8, 24, 0, 0],
   axes: [
     axis({ values: (_, at) => at.map((moment) => new Date(1000 * moment).toLocaleTimeString("en-GB").slice(0, 5)), space: 70, size: 28 }),
     axis({ size: 46, values: (_, at) => at.map(rate), space: 40 }),
