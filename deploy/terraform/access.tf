@@ -1,0 +1,234 @@
+# Who may do what. Actions follow from the calls that the code makes; tests/deploy holds both equal by running the service and the
+# batch jobs and comparing the calls that arrive. "*" stands as a resource only where AWS knows none, with the reason beside it.
+
+locals {
+  root = "${module.lake.arn}/${var.lake_prefix}"
+
+  read = { for name, prefixes in local.reads : name => {
+    sid       = "Read"
+    actions   = ["s3:GetObject"]
+    resources = [for prefix in prefixes : "${local.root}/${prefix}/*"]
+  } }
+
+  list = { for name, prefixes in local.reads : name => {
+    sid       = "List"
+    actions   = ["s3:ListBucket"] # also what turns a missing object into 404 and not 403
+    resources = [module.lake.arn]
+    conditions = [{
+      test     = "StringLike"
+      variable = "s3:prefix"
+      values   = flatten([for prefix in prefixes : ["${var.lake_prefix}/${prefix}", "${var.lake_prefix}/${prefix}/*"]])
+    }]
+  } }
+
+  # What each job reads and lists.
+  reads = {
+    streaming = ["raw", "archive", "clean", "dead_letter", "checkpoints"]
+    ingest    = ["raw", "archive", "clean", "dead_letter", "checkpoints"]
+    backfill  = ["raw", "raw_stream", "archive", "clean", "dead_letter", "checkpoints"]
+    compact   = ["clean", "dead_letter", "checkpoints"]
+    audit     = ["raw", "archive", "clean", "dead_letter", "checkpoints"]
+  }
+
+  # The sink: multipart uploads that are completed after the ledger's entry, conditional puts of the entry.
+  write_tables = {
+    sid       = "WriteTables"
+    actions   = ["s3:AbortMultipartUpload", "s3:ListMultipartUploadParts", "s3:PutObject"]
+    resources = ["${local.root}/clean/*", "${local.root}/dead_letter/*"]
+  }
+
+  find_uploads = {
+    sid       = "FindUploads" # of a writer that was killed; this action knows no condition on the prefix
+    actions   = ["s3:ListBucketMultipartUploads"]
+    resources = [module.lake.arn]
+  }
+
+  write_checkpoints = {
+    sid       = "WriteCheckpoints" # Spark's logs, read log and ledger, which are folded and so deleted, too
+    actions   = ["s3:AbortMultipartUpload", "s3:DeleteObject", "s3:PutObject"]
+    resources = ["${local.root}/checkpoints/*"]
+  }
+
+  archive_uploads = [
+    {
+      sid       = "ArchiveUploads" # after_commit: archive copies, then deletes
+      actions   = ["s3:AbortMultipartUpload", "s3:PutObject"]
+      resources = ["${local.root}/archive/*"]
+    },
+    {
+      sid       = "RemoveUploads"
+      actions   = ["s3:DeleteObject"]
+      resources = ["${local.root}/raw/*"]
+    },
+  ]
+
+  artifacts_read = {
+    sid       = "Artifacts" # script, wheel and configuration
+    actions   = ["s3:GetObject"]
+    resources = ["${module.work.arn}/artifacts/*"]
+  }
+
+  artifacts_list = {
+    sid       = "ListArtifacts"
+    actions   = ["s3:ListBucket"]
+    resources = [module.work.arn]
+    conditions = [{
+      test     = "StringLike"
+      variable = "s3:prefix"
+      values   = ["artifacts/*"]
+    }]
+  }
+
+  metrics = {
+    sid       = "Metrics"
+    actions   = ["cloudwatch:PutMetricData"]
+    resources = ["*"] # CloudWatch knows no resource for it; the namespaces are what can be said: ours, and Glue's own for the job
+    conditions = [{
+      test     = "StringEquals"
+      variable = "cloudwatch:namespace"
+      values   = [local.namespace, "Glue"]
+    }]
+  }
+
+  alert = {
+    sid       = "Alert"
+    actions   = ["sns:Publish"]
+    resources = [module.alerts.topic_arn]
+  }
+
+  key_use = [for key in module.key : {
+    sid       = "Key"
+    actions   = ["kms:Decrypt", "kms:GenerateDataKey"]
+    resources = [key.arn]
+  }]
+
+  stream_read = [for stream in module.stream : {
+    sid       = "ReadStream"
+    actions   = ["kinesis:DescribeStreamSummary", "kinesis:GetRecords", "kinesis:GetShardIterator", "kinesis:ListShards"]
+    resources = [stream.arn]
+  }]
+
+  fan_out = flatten([for stream in module.stream : [
+    {
+      sid       = "FanOutConsumer"
+      actions   = ["kinesis:DeregisterStreamConsumer", "kinesis:DescribeStreamConsumer", "kinesis:RegisterStreamConsumer"]
+      resources = [stream.arn, "${stream.arn}/consumer/${var.name}:*"]
+    },
+    {
+      sid       = "FanOutRead"
+      actions   = ["kinesis:SubscribeToShard"]
+      resources = ["${stream.arn}/consumer/${var.name}:*"]
+    },
+  ] if var.enhanced_fan_out])
+
+  # In a VPC Glue makes the job's network interfaces with the job's role ("Configuring a VPC for your ETL job").
+  in_vpc = flatten([for network in module.network : [
+    {
+      sid       = "Connection"
+      actions   = ["glue:GetConnection"]
+      resources = ["${local.catalog_arn}:catalog", "${local.catalog_arn}:connection/${network.glue_connection}"]
+    },
+    {
+      sid = "LookAtNetwork"
+      actions = [
+        "ec2:DescribeNetworkInterfaces", "ec2:DescribeRouteTables", "ec2:DescribeSecurityGroups", "ec2:DescribeSubnets",
+        "ec2:DescribeVpcAttribute", "ec2:DescribeVpcEndpoints",
+      ]
+      resources = ["*"] # EC2's Describe calls know no resource
+    },
+    {
+      sid       = "MakeInterface"
+      actions   = ["ec2:CreateNetworkInterface"]
+      resources = concat(network.subnet_arns, [network.security_group_arn, local.interfaces])
+    },
+    {
+      sid        = "TagInterface"
+      actions    = ["ec2:CreateTags", "ec2:DeleteTags"]
+      resources  = [local.interfaces]
+      conditions = [{ test = "ForAllValues:StringEquals", variable = "aws:TagKeys", values = ["aws-glue-service-resource"] }]
+    },
+    {
+      sid        = "RemoveInterface"
+      actions    = ["ec2:DeleteNetworkInterface"]
+      resources  = [local.interfaces]
+      conditions = [{ test = "ArnEquals", variable = "ec2:Vpc", values = ["${local.ec2_arn}:vpc/${network.vpc_id}"] }]
+    },
+  ] if var.network == "private"])
+
+  ec2_arn    = "${local.arn}:ec2:${var.region}:${local.account_id}"
+  interfaces = "${local.ec2_arn}:network-interface/*" # an interface has no name before it is made
+
+  every_job = concat([local.artifacts_read, local.artifacts_list, local.metrics, local.alert], local.key_use, local.in_vpc)
+
+  access = {
+    streaming = concat(
+      [local.read.streaming, local.list.streaming, local.write_tables, local.find_uploads, local.write_checkpoints],
+      local.archive_uploads, local.stream_read, local.fan_out, local.every_job,
+    )
+    ingest = concat(
+      [local.read.ingest, local.list.ingest, local.write_tables, local.find_uploads, local.write_checkpoints], local.every_job,
+    )
+    backfill = concat(
+      [local.read.backfill, local.list.backfill, local.write_tables, local.find_uploads, local.write_checkpoints], local.every_job,
+    )
+    compact = concat(
+      [local.read.compact, local.list.compact, local.write_tables, local.find_uploads, local.write_checkpoints],
+      [{
+        sid       = "RemoveSmallFiles"
+        actions   = ["s3:DeleteObject"]
+        resources = ["${local.root}/clean/*", "${local.root}/dead_letter/*"]
+      }],
+      local.every_job,
+    )
+    audit = concat([local.read.audit, local.list.audit, local.find_uploads], local.every_job)
+
+    # Airflow starts jobs, waits for files, asks Athena.
+    airflow = [
+      {
+        sid       = "Jobs"
+        actions   = ["glue:BatchStopJobRun", "glue:GetJob", "glue:GetJobRun", "glue:GetJobRuns", "glue:StartJobRun"]
+        resources = [for name in concat(["streaming"], keys(var.batch_jobs)) : "${local.catalog_arn}:job/${var.name}-${name}"]
+      },
+      {
+        sid       = "SeeUploads"
+        actions   = ["s3:ListBucket"]
+        resources = [module.lake.arn]
+      },
+      {
+        sid       = "ReadLake"
+        actions   = ["s3:GetObject"]
+        resources = ["${local.root}/*"]
+      },
+      {
+        sid       = "Queries"
+        actions   = ["athena:GetQueryExecution", "athena:GetQueryResults", "athena:StartQueryExecution", "athena:StopQueryExecution"]
+        resources = ["${local.arn}:athena:${var.region}:${local.account_id}:workgroup/${module.queries.workgroup}"]
+      },
+      {
+        sid       = "QueryResults"
+        actions   = ["s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject"]
+        resources = ["${module.work.arn}/athena/*"]
+      },
+      {
+        sid       = "ResultsBucket"
+        actions   = ["s3:GetBucketLocation"]
+        resources = [module.work.arn]
+      },
+      {
+        sid       = "Tables"
+        actions   = ["glue:GetDatabase", "glue:GetPartitions", "glue:GetTable", "glue:GetTables"]
+        resources = local.catalog_arns
+      },
+      {
+        sid       = "LagAndFreshness"
+        actions   = ["cloudwatch:GetMetricData", "cloudwatch:GetMetricStatistics"]
+        resources = ["*"] # CloudWatch knows no resource for reading metrics
+      },
+      {
+        sid       = "Alert"
+        actions   = ["sns:Publish"]
+        resources = [module.alerts.topic_arn]
+      },
+    ]
+  }
+}

@@ -1,0 +1,46 @@
+variable "name" {
+  description = "The machine's name."
+  type        = string
+}
+
+variable "instance_type" {
+  description = "EC2 instance type."
+  type        = string
+}
+
+variable "ami_id" {
+  description = "The image; null takes Canonical's newest Ubuntu 24.04."
+  type        = string
+  default     = null
+}
+
+variable "airflow_version" {
+  description = "Airflow's version."
+  type        = string
+  default     = "3.3.2"
+}
+
+variable "vpc_id" {
+  description = "The VPC."
+  type        = string
+}
+
+variable "subnet_id" {
+  description = "A subnet with a way out."
+  type        = string
+}
+
+variable "kms_key_arn" {
+  description = "Encrypt the disk with this key; null takes AWS's own."
+  type        = string
+  default     = null
+}
+
+variable "statements" {
+  description = "What Airflow may do: IAM statements with exact actions and resources."
+  type = list(object({
+    sid       = string
+    actions   = list(string)
+    resources = list(string)
+  }))
+}

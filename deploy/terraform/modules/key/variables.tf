@@ -1,0 +1,4 @@
+variable "name" {
+  description = "Name of the deployment; the key's alias."
+  type        = string
+}
