@@ -76,6 +76,19 @@ build/trino/java:
 .PHONY: test-lake
 test-lake: $(STAMP) s3a-jars build/trino/server build/trino/java ## the product on S3, read by a real Trino, DuckDB, pandas, Spark (downloads 0.9 GB once)
 	$(BIN)/python -m pytest --lake -m lake $(ARGS)
+.PHONY: test-deploy
+test-deploy: $(STAMP) deploy-tools ## Terraform against moto, then the service on what it made; checkov, tflint (needs terraform; 15 minutes)
+	$(BIN)/python -m pytest --deploy tests/deploy/test_terraform.py tests/deploy/test_terraform_scan.py $(ARGS)
+
+CHECKOV := build/deploy/checkov
+.PHONY: deploy-tools
+deploy-tools: $(CHECKOV)/.installed
+
+$(CHECKOV)/.installed: deploy/checkov.txt
+	$(PYTHON) -m venv --clear $(CHECKOV)
+	$(CHECKOV)/bin/python -m pip --disable-pip-version-check --quiet install --requirement deploy/checkov.txt
+	-command -v tflint || ! command -v go || GOBIN=$(abspath build/deploy/bin) go install github.com/terraform-linters/tflint@v0.61.0
+	touch $@
 
 .PHONY: lint
 lint: $(STAMP) ## ruff, formatting included

@@ -28,6 +28,7 @@ locals {
     backfill  = ["raw", "raw_stream", "archive", "clean", "dead_letter", "checkpoints"]
     compact   = ["clean", "dead_letter", "checkpoints"]
     audit     = ["raw", "archive", "clean", "dead_letter", "checkpoints"]
+    catalog   = ["clean", "dead_letter"]
   }
 
   # The sink: multipart uploads that are completed after the ledger's entry, conditional puts of the entry.
@@ -158,18 +159,36 @@ locals {
   ec2_arn    = "${local.arn}:ec2:${var.region}:${local.account_id}"
   interfaces = "${local.ec2_arn}:network-interface/*" # an interface has no name before it is made
 
+  # Tables are Terraform's; partitions are registered by whoever writes the first rows of one.
+  registered = {
+    writers = ["glue:BatchCreatePartition", "glue:GetTable"]
+    compact = ["glue:BatchCreatePartition", "glue:GetPartition", "glue:GetTable", "glue:UpdatePartition"]
+    catalog = ["glue:BatchCreatePartition", "glue:GetDatabase", "glue:GetPartitions", "glue:GetTable"]
+  }
+  projected = { writers = [], compact = [], catalog = ["glue:GetDatabase", "glue:GetTable"] }
+  partitions = { for who, actions in var.partitions == "registered" ? local.registered : local.projected : who => [
+    for some in chunklist(actions, 10) : { sid = "Partitions", actions = some, resources = local.catalog_arns }
+  ] }
+
   every_job = concat([local.artifacts_read, local.artifacts_list, local.metrics, local.alert], local.key_use, local.in_vpc)
 
   access = {
     streaming = concat(
       [local.read.streaming, local.list.streaming, local.write_tables, local.find_uploads, local.write_checkpoints],
-      local.archive_uploads, local.stream_read, local.fan_out, local.every_job,
+      local.archive_uploads, local.stream_read, local.fan_out, local.partitions.writers, local.every_job,
     )
     ingest = concat(
-      [local.read.ingest, local.list.ingest, local.write_tables, local.find_uploads, local.write_checkpoints], local.every_job,
+      [{
+        sid       = "WriteDataDocs"
+        actions   = ["s3:PutObject"]
+        resources = ["${local.root}/quality/*"]
+      }],
+      [local.read.ingest, local.list.ingest, local.write_tables, local.find_uploads, local.write_checkpoints],
+      local.partitions.writers, local.every_job,
     )
     backfill = concat(
-      [local.read.backfill, local.list.backfill, local.write_tables, local.find_uploads, local.write_checkpoints], local.every_job,
+      [local.read.backfill, local.list.backfill, local.write_tables, local.find_uploads, local.write_checkpoints],
+      local.partitions.writers, local.every_job,
     )
     compact = concat(
       [local.read.compact, local.list.compact, local.write_tables, local.find_uploads, local.write_checkpoints],
@@ -178,9 +197,10 @@ locals {
         actions   = ["s3:DeleteObject"]
         resources = ["${local.root}/clean/*", "${local.root}/dead_letter/*"]
       }],
-      local.every_job,
+      local.partitions.compact, local.every_job,
     )
-    audit = concat([local.read.audit, local.list.audit, local.find_uploads], local.every_job)
+    catalog = concat([local.read.catalog, local.list.catalog], local.partitions.catalog, local.every_job)
+    audit   = concat([local.read.audit, local.list.audit, local.find_uploads], local.every_job)
 
     # Airflow starts jobs, waits for files, asks Athena.
     airflow = [

@@ -1,14 +1,9 @@
 # The Glue jobs, and what they are given: code, configuration and modules, all from this checkout.
 
 locals {
-  wheel     = coalesce(var.wheel, one([for file in fileset(local.project, "dist/*.whl") : "${local.project}/${file}"]), "dist")
+  bundles   = fileset(local.project, "dist/*.gluewheels.zip")
+  bundle    = var.bundle != null ? var.bundle : join(" ", [for file in local.bundles : "${local.project}/${file}"])
   artifacts = "s3://${module.work.name}/artifacts"
-
-  # One pinned version of each package that setup.cfg asks for; Glue has pyspark and boto3 itself.
-  lock    = file("${local.project}/requirements.lock")
-  needed  = ["pyarrow", "pandas", "msgspec", "pydantic", "pyyaml", "great-expectations", "prometheus-client", "rich"]
-  pinned  = [for name in local.needed : "${name}==${regex("(?m)^${name}==([^ ;\\\\]+)", local.lock)[0]}"]
-  modules = concat(["${local.artifacts}/${basename(local.wheel)}"], coalesce(var.python_modules, local.pinned))
 
   # conf/production.yaml with the names of what was made here; everything else stays as that file says.
   production = yamldecode(file("${local.project}/conf/production.yaml"))
@@ -32,6 +27,13 @@ locals {
     metrics = merge(local.production.metrics, {
       cloudwatch = { enabled = true, namespace = local.namespace, region = var.region }
     })
+    catalog = merge(local.production.catalog, {
+      type       = "glue"
+      database   = module.catalog.database
+      partitions = var.partitions
+      since      = var.projection_since
+      region     = var.region
+    })
     athena = merge(local.production.athena, {
       database  = module.catalog.database
       workgroup = module.queries.workgroup
@@ -46,7 +48,11 @@ locals {
     }
     compact = {
       description = "Makes few large files of many small ones."
-      command     = "compact"
+      command     = "compact --older-than 1d"
+    }
+    catalog = {
+      description = "Compares Glue's tables to the dataset and the lake, and registers partitions that are missing."
+      command     = "catalog sync"
     }
     backfill = {
       description = "Loads Firehose's copy of the stream where the stream itself was not read."
@@ -59,17 +65,17 @@ locals {
   }
 }
 
-resource "aws_s3_object" "wheel" {
+resource "aws_s3_object" "bundle" {
   # checkov:skip=CKV_AWS_186: Objects take the bucket's encryption, which is the KMS key where there is one.
-  bucket = module.work.name
-  key    = "artifacts/${basename(local.wheel)}"
-  source = local.wheel
-  etag   = var.kms_enabled ? null : filemd5(local.wheel) # with KMS an ETag is no MD5
+  bucket      = module.work.name
+  key         = "artifacts/${basename(local.bundle)}"
+  source      = local.bundle
+  source_hash = endswith(local.bundle, ".zip") ? filemd5(local.bundle) : null
 
   lifecycle {
     precondition {
-      condition     = endswith(local.wheel, ".whl")
-      error_message = "There is no wheel, or more than one, in dist/: run `make wheel`, or set the variable wheel."
+      condition     = endswith(local.bundle, ".gluewheels.zip") && !strcontains(local.bundle, " ")
+      error_message = "There is no .gluewheels.zip, or more than one, in dist/: run `make glue-wheels`, or set the variable bundle."
     }
   }
 }
@@ -105,7 +111,7 @@ module "streaming_job" {
   streaming          = true
   script             = "${local.artifacts}/glue/streaming.py"
   config             = "${local.artifacts}/conf/production.yaml"
-  python_modules     = local.modules
+  bundle             = "${local.artifacts}/${basename(local.bundle)}"
   temporary          = "s3://${module.work.name}/temporary/streaming/"
   worker_type        = var.streaming_job.worker_type
   workers            = var.streaming_job.workers
@@ -117,7 +123,7 @@ module "streaming_job" {
   kms_key_arn        = local.kms_key
   statements         = local.access.streaming
 
-  depends_on = [aws_s3_object.wheel, aws_s3_object.script, aws_s3_object.configuration]
+  depends_on = [aws_s3_object.bundle, aws_s3_object.script, aws_s3_object.configuration]
 }
 
 module "batch_job" {
@@ -130,7 +136,7 @@ module "batch_job" {
   script             = "${local.artifacts}/glue/batch.py"
   config             = "${local.artifacts}/conf/production.yaml"
   arguments          = { "--COMMAND" = coalesce(each.value.command, local.batch[each.key].command) }
-  python_modules     = local.modules
+  bundle             = "${local.artifacts}/${basename(local.bundle)}"
   temporary          = "s3://${module.work.name}/temporary/${each.key}/"
   worker_type        = each.value.worker_type
   workers            = each.value.workers
@@ -141,7 +147,7 @@ module "batch_job" {
   kms_key_arn        = local.kms_key
   statements         = local.access[each.key]
 
-  depends_on = [aws_s3_object.wheel, aws_s3_object.script, aws_s3_object.configuration]
+  depends_on = [aws_s3_object.bundle, aws_s3_object.script, aws_s3_object.configuration]
 }
 
 locals {

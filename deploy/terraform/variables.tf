@@ -217,15 +217,9 @@ variable "crawler_schedule" {
 
 # ---- the jobs
 
-variable "wheel" {
-  description = "The wheel that `make wheel` built; null takes the one in dist/."
+variable "bundle" {
+  description = "The zip of wheels that `make glue-wheels` made; null takes the one in dist/."
   type        = string
-  default     = null
-}
-
-variable "python_modules" {
-  description = "What Glue installs beside the wheel: pinned packages, or s3:// of wheels where there is no way to PyPI. null takes the pins of requirements.lock."
-  type        = list(string)
   default     = null
 }
 
@@ -257,7 +251,7 @@ variable "streaming_job" {
 }
 
 variable "batch_jobs" {
-  description = "Batch jobs by name (ingest, compact, backfill, audit): arguments of the command, workers, timeout, and a schedule (cron(...) in UTC; null runs the job only when somebody starts it). What is not given is as in jobs.tf."
+  description = "Batch jobs by name (ingest, compact, backfill, audit, catalog): arguments of the command, workers, timeout, and a schedule (cron(...) in UTC; null runs the job only when somebody starts it). What is not given is as in jobs.tf."
   type = map(object({
     command         = optional(string)
     schedule        = optional(string)
@@ -270,11 +264,12 @@ variable "batch_jobs" {
     compact  = { schedule = "cron(0 19 * * ? *)" }
     backfill = {}
     audit    = { schedule = "cron(0 21 * * ? *)" }
+    catalog  = {}
   }
 
   validation {
-    condition     = alltrue([for name in keys(var.batch_jobs) : contains(["ingest", "compact", "backfill", "audit"], name)])
-    error_message = "Jobs are ingest, compact, backfill and audit."
+    condition     = alltrue([for name in keys(var.batch_jobs) : contains(["ingest", "compact", "backfill", "audit", "catalog"], name)])
+    error_message = "Jobs are ingest, compact, backfill, audit and catalog."
   }
 
   validation {

@@ -9,6 +9,7 @@ Who called is the access key of the request's signature, so that each role of a 
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
@@ -27,7 +28,7 @@ from tests.moto_server import CREDENTIALS, MotoServer
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 _SIGNED = re.compile(r"Credential=([^/]+)/\d+/[^/]*/([^/]+)/aws4_request")
-_MOST = 1 << 20  # bytes of a body that are looked at; S3's are not
+_MOST = 1 << 20  # bytes of a body that are kept; of S3's only lists of what to delete
 
 
 @dataclass(frozen=True)
@@ -80,11 +81,11 @@ class _Recorder:
 
     def __call__(self, environ: Any, start_response: Any) -> list[bytes]:
         key, service = self._signature(environ)
-        body = "" if service == "s3" else self._body(environ)
+        body = self._body(environ) if service != "s3" or environ["QUERY_STRING"].startswith("delete") else ""
         status = []
 
         def started(line: str, headers: Any, *more: Any) -> Any:
-            status.append(int(line.split()[0]))
+            status.append(int(line.split(maxsplit=1)[0]))
             return start_response(line, headers, *more)
 
         with self._lock:  # moto checks a condition and writes in two steps
@@ -118,6 +119,8 @@ class _Recorder:
         length = int(environ.get("CONTENT_LENGTH") or 0)
         body = environ["wsgi.input"].read(length)
         environ["wsgi.input"] = io.BytesIO(body)
+        if environ.get("HTTP_CONTENT_ENCODING") == "gzip":  # as botocore sends metrics
+            body = gzip.decompress(body)
         return body[:_MOST].decode(errors="replace")
 
 
@@ -135,6 +138,14 @@ def _as_if_over_tls() -> None:
     IAMPolicyStatement.is_action_permitted = is_action_permitted
 
 
+def _budgets_with_subscribers() -> None:
+    """moto takes a budget's subscribers and cannot list them, which Terraform does after making one."""
+    from moto.budgets.responses import BudgetsResponse
+
+    BudgetsResponse.describe_subscribers_for_notification = lambda _: json.dumps({"Subscribers": []})
+    BudgetsResponse.list_tags_for_resource = lambda _: json.dumps({"ResourceTags": []})
+
+
 def _serve_until_parent_ends(calls: Path) -> None:
     import logging
 
@@ -142,6 +153,7 @@ def _serve_until_parent_ends(calls: Path) -> None:
     from werkzeug.serving import make_server
 
     _as_if_over_tls()
+    _budgets_with_subscribers()
     logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
     application = _Recorder(DomainDispatcherApplication(create_backend_app), calls)
     server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=MotoRequestHandler)

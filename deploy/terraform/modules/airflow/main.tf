@@ -2,8 +2,13 @@
 # one account's password is made on the machine at its first start.
 
 terraform {
+  required_version = ">= 1.9"
+
   required_providers {
-    aws = { source = "hashicorp/aws" }
+    aws = {
+      source  = "hashicorp/aws"
+      version = "~> 5.90"
+    }
   }
 }
 
@@ -21,7 +26,6 @@ resource "aws_security_group" "this" {
 }
 
 resource "aws_vpc_security_group_egress_rule" "https" {
-  # checkov:skip=CKV_AWS_382: HTTPS only.
   description       = "AWS, PyPI, Ubuntu's mirrors"
   security_group_id = aws_security_group.this.id
   cidr_ipv4         = "0.0.0.0/0"

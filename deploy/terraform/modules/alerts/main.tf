@@ -1,8 +1,13 @@
 # Whom to tell, of what, and by which figures. alarms.tf has the alarms, dashboard.tf the picture.
 
 terraform {
+  required_version = ">= 1.9"
+
   required_providers {
-    aws = { source = "hashicorp/aws" }
+    aws = {
+      source  = "hashicorp/aws"
+      version = "~> 5.90"
+    }
   }
 }
 

@@ -1,8 +1,13 @@
 # A private bucket: encrypted, versioned, over TLS only, with a lifecycle that throws away what nobody will read again.
 
 terraform {
+  required_version = ">= 1.9"
+
   required_providers {
-    aws = { source = "hashicorp/aws" }
+    aws = {
+      source  = "hashicorp/aws"
+      version = "~> 5.90"
+    }
   }
 }
 

@@ -2,8 +2,13 @@
 # adds stand below, and a test holds all of them against the schema that the sink writes.
 
 terraform {
+  required_version = ">= 1.9"
+
   required_providers {
-    aws = { source = "hashicorp/aws" }
+    aws = {
+      source  = "hashicorp/aws"
+      version = "~> 5.90"
+    }
   }
 }
 

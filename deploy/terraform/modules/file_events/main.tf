@@ -1,8 +1,13 @@
 # An event for each upload, for those who react to files. The service itself needs none: it lists.
 
 terraform {
+  required_version = ">= 1.9"
+
   required_providers {
-    aws = { source = "hashicorp/aws" }
+    aws = {
+      source  = "hashicorp/aws"
+      version = "~> 5.90"
+    }
   }
 }
 

@@ -1,8 +1,13 @@
 # One Glue 6.0 job with a role of its own: exactly the statements it is given, its logs, and its artifacts.
 
 terraform {
+  required_version = ">= 1.9"
+
   required_providers {
-    aws = { source = "hashicorp/aws" }
+    aws = {
+      source  = "hashicorp/aws"
+      version = "~> 5.90"
+    }
   }
 }
 
@@ -10,15 +15,16 @@ locals {
   logs = "/aws-glue/jobs/${var.name}"
 
   arguments = {
-    "--CONFIG"                       = var.config
-    "--TempDir"                      = var.temporary
-    "--additional-python-modules"    = join(",", var.python_modules)
-    "--conf"                         = "spark.sql.session.timeZone=UTC --conf spark.scheduler.mode=FAIR"
-    "--custom-logGroup-prefix"       = local.logs
-    "--enable-auto-scaling"          = "true"
-    "--enable-metrics"               = "true"
-    "--enable-observability-metrics" = "true"
-    "--job-language"                 = "python"
+    "--CONFIG"                          = var.config
+    "--TempDir"                         = var.temporary
+    "--additional-python-modules"       = var.bundle
+    "--python-modules-installer-option" = "--no-index --no-deps" # all wheels are in the bundle: nothing is looked up
+    "--conf"                            = "spark.sql.session.timeZone=UTC --conf spark.scheduler.mode=FAIR"
+    "--custom-logGroup-prefix"          = local.logs
+    "--enable-auto-scaling"             = "true"
+    "--enable-metrics"                  = "true"
+    "--enable-observability-metrics"    = "true"
+    "--job-language"                    = "python"
   }
 }
 

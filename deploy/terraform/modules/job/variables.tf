@@ -35,9 +35,9 @@ variable "arguments" {
   default     = {}
 }
 
-variable "python_modules" {
-  description = "The wheel and its pinned dependencies, for --additional-python-modules."
-  type        = list(string)
+variable "bundle" {
+  description = "s3:// of the zip of wheels that `make glue-wheels` made, for --additional-python-modules."
+  type        = string
 }
 
 variable "temporary" {

@@ -1,8 +1,13 @@
 # One KMS key for the lake, the stream, the topics and the logs.
 
 terraform {
+  required_version = ">= 1.9"
+
   required_providers {
-    aws = { source = "hashicorp/aws" }
+    aws = {
+      source  = "hashicorp/aws"
+      version = "~> 5.90"
+    }
   }
 }
 

@@ -1,8 +1,13 @@
 # An Athena workgroup that cannot run away: a scan limit, encrypted results that expire, and the shipped named queries.
 
 terraform {
+  required_version = ">= 1.9"
+
   required_providers {
-    aws = { source = "hashicorp/aws" }
+    aws = {
+      source  = "hashicorp/aws"
+      version = "~> 5.90"
+    }
   }
 }
 

@@ -1,8 +1,13 @@
 # The stream of orders, and Firehose's copy of it under raw_stream/ of the lake, from which a backfill can fill in anything.
 
 terraform {
+  required_version = ">= 1.9"
+
   required_providers {
-    aws = { source = "hashicorp/aws" }
+    aws = {
+      source  = "hashicorp/aws"
+      version = "~> 5.90"
+    }
   }
 }
 

@@ -1,0 +1,154 @@
+"""A whole deployment on moto: Terraform applied, the service and the jobs run on exactly what it made, then portfolio mode.
+
+Everything that later steps change is written down when it is there, so that tests ask in any order.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.deploy.recording import REPOSITORY, Call, read_calls
+from tests.deploy.terraform import Terraform
+from tests.moto_server import CREDENTIALS, REGION, MotoServer
+
+# Everything that can be on at the same time; moto knows none of Canonical's images by name.
+EVERYTHING = {
+    "partitions": "registered",
+    "crawler_schedule": "cron(0 3 * * ? *)",
+    "kms_enabled": True,
+    "file_events_enabled": True,
+    "airflow_enabled": True,
+    "airflow_ami_id": "ami-0123456789abcdef0",
+    "alert_emails": ["oncall@example.com"],
+    "budget_usd": 50,
+    "stream_shards": 2,
+}
+EVENTS, FILES = 300, ("orders.csv", "bad_orders.csv")
+JOBS = ("audit", "backfill", "catalog", "compact", "ingest")
+# S3A, which Glue and EMR bring; without the bundle of all of AWS, which is 600 MB.
+_SDK = ("s3", "s3-transfer-manager", "sts", "apache-client", "netty-nio-client")
+_PACKAGES = ["org.apache.hadoop:hadoop-aws:3.4.2", *(f"software.amazon.awssdk:{name}:2.29.52" for name in _SDK)]
+_TIMEOUT = 900.0  # seconds for one command; it takes one or two minutes on two quiet cores
+
+
+@dataclass
+class Ran:
+    """What a command said."""
+
+    code: int
+    out: str
+    log: str
+
+
+@dataclass
+class Account:
+    """The deployment after its whole course."""
+
+    aws: MotoServer
+    terraform: Terraform
+    folder: Path
+    outputs: dict[str, Any] = field(default_factory=dict)
+    resources: set[str] = field(default_factory=set)
+    tables: dict[str, Any] = field(default_factory=dict)
+    job_definitions: dict[str, Any] = field(default_factory=dict)
+    policies: dict[str, str] = field(default_factory=dict)
+    alarms: list[dict[str, Any]] = field(default_factory=list)
+    dashboard: dict[str, Any] = field(default_factory=dict)
+    ran: dict[str, Ran] = field(default_factory=dict)
+    portfolio_outputs: dict[str, Any] = field(default_factory=dict)
+    portfolio_resources: set[str] = field(default_factory=set)
+
+    @property
+    def lake_bucket(self) -> str:
+        """The lake's bucket."""
+        return str(self.outputs["lake_uri"].split("/")[2])
+
+    def keys(self, prefix: str) -> list[str]:
+        """Objects of the lake below a prefix."""
+        pages = self.aws.client("s3").get_paginator("list_objects_v2")
+        found = pages.paginate(Bucket=self.lake_bucket, Prefix=f"lake/{prefix}")
+        return [item["Key"] for page in found for item in page.get("Contents", [])]
+
+    def calls(self, role: str) -> list[Call]:
+        """What a role called; each command runs with an access key of its role's name."""
+        return [call for call in read_calls(self.folder / "calls.jsonl") if call.key == role]
+
+    def run(self, name: str, role: str, *command: str, spark: bool = True) -> Ran:
+        """Run one of our command lines as a role, with the configuration that Terraform wrote."""
+        environment = {**os.environ, **CREDENTIALS, "AWS_ACCESS_KEY_ID": role, "AWS_ENDPOINT_URL": self.aws.url}
+        environment |= {"QSR_METRICS": "false", "AWS_REGION": REGION}
+        settings = {"lake.s3.path_style": "true", **(self._spark() if spark else {})}
+        overrides = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+        config = str(self.folder / "conf" / "production.yaml")
+        done = subprocess.run(
+            [sys.executable, "-m", *command, "--config", config, *overrides],
+            cwd=REPOSITORY,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT,
+            check=False,
+        )
+        self.ran[name] = Ran(done.returncode, done.stdout, done.stderr)
+        return self.ran[name]
+
+    def produce(self) -> None:
+        """Send events into Terraform's stream, as the points of sale do."""
+        environment = {**os.environ, **CREDENTIALS, "AWS_ACCESS_KEY_ID": "point-of-sale"}
+        where = ["--stream", self.outputs["stream"], "--region", REGION, "--endpoint-url", self.aws.url]
+        command = [sys.executable, "-m", "streaming_app", "produce", *where, "--rate", "0", "--count", str(EVENTS)]
+        subprocess.run([*command, "--seed", "7"], cwd=REPOSITORY, env=environment, check=True, timeout=_TIMEOUT)
+
+    def _spark(self) -> dict[str, str]:
+        """A Spark of two cores that finds S3 as Glue's does."""
+        conf = {
+            "spark.jars.packages": ",".join(_PACKAGES),
+            "spark.jars.excludes": "software.amazon.awssdk:bundle",
+            "spark.jars.ivy": str(REPOSITORY / "build" / "deploy" / "ivy"),
+            "spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.s3a.S3AFileSystem",
+            "spark.hadoop.fs.AbstractFileSystem.s3.impl": "org.apache.hadoop.fs.s3a.S3A",
+            "spark.hadoop.fs.s3a.endpoint": self.aws.url,
+            "spark.hadoop.fs.s3a.endpoint.region": REGION,
+            "spark.hadoop.fs.s3a.path.style.access": "true",
+            "spark.hadoop.fs.s3a.aws.credentials.provider": "software.amazon.awssdk.auth.credentials.EnvironmentVariableCredentialsProvider",
+        }
+        return {"spark.master": "local[2,4]", **{f"spark.conf.{key}": value for key, value in conf.items()}}
+
+    def take_configuration(self) -> None:
+        """Download what the jobs read, from where Terraform put it."""
+        place = self.outputs["config_uri"].rsplit("/", 1)[0]
+        bucket, _, prefix = place.removeprefix("s3://").partition("/")
+        s3 = self.aws.client("s3")
+        for item in s3.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/")["Contents"]:
+            file = self.folder / "conf" / item["Key"].removeprefix(f"{prefix}/")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(s3.get_object(Bucket=bucket, Key=item["Key"])["Body"].read())
+
+    def note_what_is_there(self) -> None:
+        """Tables, jobs, policies and alarms, before portfolio mode takes some of them away."""
+        glue, iam = self.aws.client("glue"), self.aws.client("iam")
+        for table in self.outputs["tables"]:
+            self.tables[table] = glue.get_table(DatabaseName=self.outputs["database"], Name=table)["Table"]
+        for name, job in self.outputs["jobs"].items():
+            self.job_definitions[name] = glue.get_job(JobName=job)["Job"]
+        for name, role in self.outputs["roles"].items():
+            self.policies[name] = json.dumps(iam.get_role_policy(RoleName=role, PolicyName="job")["PolicyDocument"])
+        cloudwatch = self.aws.client("cloudwatch")
+        self.dashboard = json.loads(cloudwatch.get_dashboard(DashboardName="qsr")["DashboardBody"])
+        pages = cloudwatch.get_paginator("describe_alarms")
+        self.alarms = [alarm for page in pages.paginate() for alarm in page["MetricAlarms"]]
+
+    def upload(self, name: str, data: bytes, below: str = "raw") -> None:
+        """Put a file into the lake, as a restaurant or Firehose does."""
+        self.aws.client("s3").put_object(Bucket=self.lake_bucket, Key=f"lake/{below}/{name}", Body=data)
+
+    def command_of(self, job: str) -> list[str]:
+        """The command line that a Glue batch job of this name runs."""
+        return ["batch_app", *shlex.split(self.job_definitions[job]["DefaultArguments"]["--COMMAND"])]

@@ -1,0 +1,111 @@
+"""Terraform in a folder of its own: a copy of what a checkout has, a provider that talks to moto, and the state beside it.
+
+Providers come from Terraform's registry, or from a folder `tf-plugins` (`terraform providers mirror` makes one) below build/ or
+/opt, for machines that cannot reach it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PLUGINS = (REPOSITORY / "build" / "tf-plugins", Path("/opt/tf-plugins"))
+# moto takes any credentials, and buckets in the path: a name before the host would have to resolve.
+_PROVIDER = """
+provider "aws" {
+  access_key                  = "terraform"
+  secret_key                  = "testing"
+  skip_credentials_validation = true
+  skip_metadata_api_check     = true
+  s3_use_path_style           = true
+}
+"""
+_MIRROR = """
+provider_installation {
+  filesystem_mirror {
+    path = "%s"
+  }
+}
+"""
+
+
+class Terraform:
+    """A workspace below `folder`, which is emptied first. Every call raises AssertionError with Terraform's own words."""
+
+    def __init__(self, folder: Path, endpoint: str) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        self._folder = folder
+        self.root = folder / "deploy" / "terraform"
+        for part in ("conf", "deploy/terraform", "deploy/glue"):
+            shutil.copytree(
+                REPOSITORY / part, folder / part, ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*")
+            )
+        (self.root / "emulator_override.tf").write_text(_PROVIDER)
+        (folder / "dist").mkdir()
+        (folder / "dist" / "qsr_ingest-0.gluewheels.zip").write_bytes(b"moto runs no Glue job, which would read it")
+        self._environment = {**os.environ, "AWS_ENDPOINT_URL": endpoint, "TF_IN_AUTOMATION": "1", "NO_COLOR": "1"}
+        self._environment |= self._plugins()
+
+    def _plugins(self) -> dict[str, str]:
+        mirror = next((place for place in PLUGINS if place.is_dir()), None)
+        if mirror is None:
+            return {}
+        config = self._folder / "terraformrc"
+        config.write_text(_MIRROR % mirror)
+        return {"TF_CLI_CONFIG_FILE": str(config)}
+
+    def init(self) -> None:
+        """Fetch the provider; validate."""
+        self.run("init", "-input=false")
+        self.run("validate")
+
+    def apply(self, **variables: Any) -> None:
+        """Make it so."""
+        self.run("apply", "-input=false", "-auto-approve", self._variables(variables), timeout=1200)
+
+    def plan(self, **variables: Any) -> dict[str, dict[str, Any]]:
+        """What an apply into an empty account would make: values by address."""
+        file = self._folder / "planned"
+        # The state is left out, so that the plan is that of a new account.
+        self.run("plan", "-input=false", "-refresh=false", f"-state={self._folder / 'none.tfstate'}", f"-out={file}",
+                 self._variables(variables))  # fmt: skip
+        shown = json.loads(self.run("show", "-json", str(file)))
+        changes = shown["resource_changes"]
+        return {change["address"]: change["change"]["after"] or {} for change in changes}
+
+    def refused(self, **variables: Any) -> str:
+        """What Terraform says to variables that a validation refuses."""
+        done = self._call("plan", "-input=false", "-refresh=false", f"-state={self._folder / 'none.tfstate'}",
+                          self._variables(variables), timeout=300)  # fmt: skip
+        assert done.returncode, "the variables were accepted"
+        return " ".join((done.stdout + done.stderr).split())
+
+    def outputs(self) -> dict[str, Any]:
+        """Outputs by name."""
+        return {name: output["value"] for name, output in json.loads(self.run("output", "-json")).items()}
+
+    def resources(self) -> set[str]:
+        """Addresses of everything in the state."""
+        return set(self.run("state", "list").split())
+
+    def run(self, *arguments: str, timeout: float = 600) -> str:
+        """One command, its standard output."""
+        done = self._call(*arguments, timeout=timeout)
+        assert done.returncode == 0, f"terraform {arguments[0]}:\n{done.stdout[-4000:]}\n{done.stderr[-8000:]}"
+        return done.stdout
+
+    def _call(self, *arguments: str, timeout: float) -> subprocess.CompletedProcess[str]:
+        command = ["terraform", *arguments]
+        return subprocess.run(
+            command, cwd=self.root, env=self._environment, capture_output=True, text=True, timeout=timeout, check=False
+        )
+
+    def _variables(self, variables: dict[str, Any]) -> str:
+        file = self._folder / "variables.tfvars.json"
+        file.write_text(json.dumps(variables))
+        return f"-var-file={file}"

@@ -1,0 +1,193 @@
+"""deploy/terraform applied to moto, then the service and the jobs on exactly what it made (`make test-deploy`)."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import date
+from pathlib import Path
+
+import pytest
+import yaml
+
+from streaming_app.catalog.tables import Mode, properties, table_of
+from streaming_app.metrics.cloudwatch import SENT
+from streaming_app.producer.samples import write_samples
+from tests.deploy.account import EVERYTHING, JOBS, Account
+from tests.deploy.permissions import grants, missing, needs_of, unused
+from tests.deploy.recording import REPOSITORY, recording_moto
+from tests.deploy.terraform import Terraform
+
+pytestmark = [
+    pytest.mark.deploy,
+    pytest.mark.timeout(3600),
+    pytest.mark.skipif(shutil.which("terraform") is None, reason="needs terraform on the PATH"),
+]
+WORK = REPOSITORY / "build" / "deploy"
+
+
+@pytest.fixture(scope="session")
+def account():
+    folder = WORK / "course"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    calls = folder / "calls.jsonl"
+    calls.touch()
+    with recording_moto(calls) as aws:
+        account = Account(aws, Terraform(folder / "checkout", aws.url), folder)
+        account.terraform.init()
+        account.terraform.apply(**EVERYTHING)
+        account.outputs, account.resources = account.terraform.outputs(), account.terraform.resources()
+        account.take_configuration()
+        account.note_what_is_there()
+        use(account)
+        account.terraform.apply(**EVERYTHING, streaming_enabled=False)
+        account.portfolio_outputs = account.terraform.outputs()
+        account.portfolio_resources = account.terraform.resources()
+        account.take_configuration()
+        query(account)
+        yield account
+
+
+def use(account: Account) -> None:
+    """Rows by both ways in, a second start that archives what the first one read, then every batch job."""
+    samples = account.folder / "samples"
+    write_samples(samples, 7)
+    account.produce()
+    account.upload("orders.csv", (samples / "orders.csv").read_bytes())
+    account.run("first run", "streaming", "streaming_app", "run", "--available-now")
+    account.upload("bad_orders.csv", (samples / "bad_orders.csv").read_bytes())
+    account.run("second run", "streaming", "streaming_app", "run", "--available-now")
+    for job in ("audit", "catalog"):
+        account.run(job, job, *account.command_of(job), spark=False)
+
+
+def query(account: Account) -> None:
+    """The lake's own queries, after the stream has gone."""
+    for name in sorted(file.stem for file in (REPOSITORY / "conf/queries").glob("*.sql")):
+        account.run(f"query {name}", "person", "batch_app", "query", "--named", name, "--json", spark=False)
+    account.run("audit in portfolio mode", "audit", *account.command_of("audit"), spark=False)
+
+
+def test_everything_that_was_asked_for_is_made(account):
+    kinds = {address.split(".")[-2] for address in account.resources if not address.startswith("data.")}
+    assert {
+        "aws_athena_named_query", "aws_athena_workgroup", "aws_budgets_budget", "aws_cloudwatch_dashboard",
+        "aws_cloudwatch_metric_alarm", "aws_glue_catalog_database", "aws_glue_catalog_table", "aws_glue_crawler", "aws_glue_job",
+        "aws_glue_trigger", "aws_iam_role_policy", "aws_instance", "aws_kinesis_firehose_delivery_stream", "aws_kinesis_stream",
+        "aws_kms_key", "aws_s3_bucket_lifecycle_configuration", "aws_sns_topic", "aws_sqs_queue", "aws_vpc",
+    } <= kinds  # fmt: skip
+
+
+def test_service_reads_both_ways_in_with_the_configuration_that_terraform_wrote(account):
+    for name in ("first run", "second run"):
+        assert account.ran[name].code == 0, account.ran[name].log[-4000:]
+    for table in ("clean", "dead_letter"):
+        for source in ("stream", "batch"):
+            assert account.keys(f"{table}/input_source={source}/"), (table, source)
+    assert account.keys("archive/"), "the second run archives what the first one read"
+
+
+def test_audit_job_finds_every_row_in_one_place(account):
+    assert account.ran["audit"].code == 0, account.ran["audit"].out + account.ran["audit"].log
+
+
+def test_tables_are_those_that_the_sink_writes(account, orders):
+    for name, table in account.tables.items():
+        wanted = table_of(name, orders, account.outputs["lake_uri"])
+        columns = [(c["Name"], c["Type"], c.get("Comment", "")) for c in table["StorageDescriptor"]["Columns"]]
+        assert columns == list(wanted.columns)
+        assert [(c["Name"], c["Type"]) for c in table["PartitionKeys"]] == [c[:2] for c in wanted.partitions]
+        assert table["StorageDescriptor"]["Location"] == wanted.location
+
+
+def test_catalog_job_finds_nothing_to_mend_in_terraforms_tables(account):
+    assert account.ran["catalog"].code == 0, account.ran["catalog"].out + account.ran["catalog"].log
+
+
+def test_each_new_partition_is_registered(account):
+    glue = account.aws.client("glue")
+    found = glue.get_partitions(DatabaseName=account.outputs["database"], TableName="clean")["Partitions"]
+    folders = {key.rsplit("/", 1)[0] for key in account.keys("clean/")}
+    assert {one["StorageDescriptor"]["Location"].rstrip("/").split("/", 3)[3] for one in found} == folders
+
+
+def test_projection_has_the_properties_that_the_service_expects(account, orders):
+    planned = account.terraform.plan(partitions="projection", projection_since="2026-01-01")
+    root = account.outputs["lake_uri"]
+    for name in ("clean", "dead_letter"):
+        wanted = properties(table_of(name, orders, root), Mode.PROJECTION, date(2026, 1, 1))
+        found = planned[f'module.catalog.aws_glue_catalog_table.this["{name}"]']["parameters"]
+        assert {key: found[key] for key in wanted if "template" not in key} == {
+            key: value for key, value in wanted.items() if "template" not in key
+        }
+
+
+@pytest.mark.parametrize("role", ["streaming", "audit", "catalog"])
+def test_role_allows_every_call_that_its_job_made(account, role):
+    calls = account.calls(role)
+    assert calls
+    assert missing(needs_of(calls), grants(account.policies[role])) == []
+
+
+def test_role_grants_nothing_that_no_job_takes_but_for_a_list_with_reasons(account):
+    listed = yaml.safe_load((Path(__file__).parent / "unexercised.yaml").read_text())
+    for role in ("streaming", "audit", "catalog"):
+        found = {
+            grant.sid + " " + grant.action
+            for grant in unused(needs_of(account.calls(role)), grants(account.policies[role]))
+        }
+        allowed = {**listed["every job"], **listed.get(role, {})}
+        assert found <= set(allowed), f"{role} may more than it does: {sorted(found - set(allowed))}"
+
+
+def test_alarms_are_the_alerts_of_the_runbook_on_metrics_that_are_sent(account):
+    alerts = yaml.safe_load((REPOSITORY / "deploy/monitoring/alerts.yml").read_text())
+    wanted = {rule["alert"]: rule["labels"]["severity"] for group in alerts["groups"] for rule in group["rules"]}
+    found = {alarm["AlarmName"].split("-")[1]: alarm for alarm in account.alarms}
+    assert set(found) == set(wanted)
+    for name, severity in wanted.items():
+        topic = found[name]["AlarmActions"][0]
+        assert topic.endswith("tickets") == (severity == "ticket"), name
+
+
+def test_alarms_and_dashboard_speak_of_metrics_as_the_service_sends_them(account):
+    sent = {metric.name.replace("_timestamp_seconds", "_age_seconds"): set(metric.labels) for metric in SENT}
+    asked = [
+        (query["MetricStat"]["Metric"]["MetricName"], query["MetricStat"]["Metric"].get("Dimensions", []))
+        for alarm in account.alarms
+        for query in alarm.get("Metrics", [])
+        if "MetricStat" in query
+    ]
+    assert len(asked) > len(account.alarms)
+    for name, dimensions in asked:
+        assert {each["Name"] for each in dimensions} == sent[name], name
+    for widget in account.dashboard["widgets"]:
+        for _, name, *pairs in widget["properties"]["metrics"]:
+            assert set(pairs[::2]) == sent[name], name
+
+
+def test_portfolio_mode_takes_the_stream_away_and_nothing_else(account):
+    gone = account.resources - account.portfolio_resources
+    assert {address.split("[")[0] for address in gone} >= {"module.stream", "module.streaming_job"}
+    kept = ("module.lake.", "module.work.", "module.catalog.", "module.queries.", "module.batch_job[")
+    assert not [address for address in gone if address.startswith(kept)]
+    assert account.aws.client("kinesis").list_streams()["StreamNames"] == []
+    assert account.portfolio_outputs["stream"] is None
+
+
+def test_queries_answer_in_portfolio_mode(account):
+    answered = {name: ran for name, ran in account.ran.items() if name.startswith("query ")}
+    assert len(answered) == len(account.outputs["named_queries"])
+    for name, ran in answered.items():
+        assert ran.code == 0, f"{name}: {ran.log}"
+        assert json.loads(ran.out), name
+
+
+def test_jobs_are_those_that_were_promised(account):
+    assert set(account.outputs["jobs"]) == {"streaming", *JOBS}
+    streaming = account.job_definitions["streaming"]
+    assert streaming["GlueVersion"] == "6.0"
+    assert streaming["Command"]["Name"] == "gluestreaming"
+    assert streaming["DefaultArguments"]["--CONFIG"] == account.outputs["config_uri"]
+    assert streaming["Timeout"] == 10080
