@@ -76,8 +76,9 @@ build/trino/java:
 .PHONY: test-lake
 test-lake: $(STAMP) s3a-jars build/trino/server build/trino/java ## the product on S3, read by a real Trino, DuckDB, pandas, Spark (downloads 0.9 GB once)
 	$(BIN)/python -m pytest --lake -m lake $(ARGS)
+
 .PHONY: test-deploy
-test-deploy: $(STAMP) deploy-tools ## Terraform against moto, then the service on what it made; checkov, tflint (needs terraform; 15 minutes)
+test-deploy: $(STAMP) deploy-tools s3a-jars ## Terraform against moto, the service on what it made, checkov, tflint (needs terraform; 15 minutes)
 	$(BIN)/python -m pytest --deploy tests/deploy/test_terraform.py tests/deploy/test_terraform_scan.py $(ARGS)
 
 CHECKOV := build/deploy/checkov

@@ -18,23 +18,19 @@ from tests.deploy.recording import REPOSITORY, Call, read_calls
 from tests.deploy.terraform import Terraform
 from tests.moto_server import CREDENTIALS, REGION, MotoServer
 
-# Everything that can be on at the same time; moto knows none of Canonical's images by name.
+# Everything that can be on at the same time.
 EVERYTHING = {
     "partitions": "registered",
     "crawler_schedule": "cron(0 3 * * ? *)",
     "kms_enabled": True,
     "file_events_enabled": True,
     "airflow_enabled": True,
-    "airflow_ami_id": "ami-0123456789abcdef0",
     "alert_emails": ["oncall@example.com"],
     "budget_usd": 50,
     "stream_shards": 2,
 }
 EVENTS, FILES = 300, ("orders.csv", "bad_orders.csv")
 JOBS = ("audit", "backfill", "catalog", "compact", "ingest")
-# S3A, which Glue and EMR bring; without the bundle of all of AWS, which is 600 MB.
-_SDK = ("s3", "s3-transfer-manager", "sts", "apache-client", "netty-nio-client")
-_PACKAGES = ["org.apache.hadoop:hadoop-aws:3.4.2", *(f"software.amazon.awssdk:{name}:2.29.52" for name in _SDK)]
 _TIMEOUT = 900.0  # seconds for one command; it takes one or two minutes on two quiet cores
 
 
@@ -65,6 +61,11 @@ class Account:
     portfolio_outputs: dict[str, Any] = field(default_factory=dict)
     portfolio_resources: set[str] = field(default_factory=set)
 
+    def everything(self) -> dict[str, Any]:
+        """All switches on. moto has images of Canonical's, but not the parameter that names the newest."""
+        images = self.aws.client("ec2").describe_images(Owners=["099720109477"])["Images"]
+        return {**EVERYTHING, "airflow_ami_id": images[0]["ImageId"]}
+
     @property
     def lake_bucket(self) -> str:
         """The lake's bucket."""
@@ -80,15 +81,19 @@ class Account:
         """What a role called; each command runs with an access key of its role's name."""
         return [call for call in read_calls(self.folder / "calls.jsonl") if call.key == role]
 
-    def run(self, name: str, role: str, *command: str, spark: bool = True) -> Ran:
-        """Run one of our command lines as a role, with the configuration that Terraform wrote."""
+    def run(self, name: str, role: str, *command: str) -> Ran:
+        """Run one of our command lines as a role, with the configuration that Terraform wrote, where Terraform put it."""
         environment = {**os.environ, **CREDENTIALS, "AWS_ACCESS_KEY_ID": role, "AWS_ENDPOINT_URL": self.aws.url}
         environment |= {"QSR_METRICS": "false", "AWS_REGION": REGION}
-        settings = {"lake.s3.path_style": "true", **(self._spark() if spark else {})}
+        settings = {
+            "lake.s3.path_style": "true",
+            "lake.s3.endpoint_url": self.aws.url,
+            "spark.master": "local[2,4]",
+            "spark.conf.spark.driver.extraClassPath": "build/s3a/*",  # S3A, which Glue and EMR bring
+        }
         overrides = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
-        config = str(self.folder / "conf" / "production.yaml")
         done = subprocess.run(
-            [sys.executable, "-m", *command, "--config", config, *overrides],
+            [sys.executable, "-m", *command, "--config", self.outputs["config_uri"], *overrides],
             cwd=REPOSITORY,
             env=environment,
             capture_output=True,
@@ -105,31 +110,6 @@ class Account:
         where = ["--stream", self.outputs["stream"], "--region", REGION, "--endpoint-url", self.aws.url]
         command = [sys.executable, "-m", "streaming_app", "produce", *where, "--rate", "0", "--count", str(EVENTS)]
         subprocess.run([*command, "--seed", "7"], cwd=REPOSITORY, env=environment, check=True, timeout=_TIMEOUT)
-
-    def _spark(self) -> dict[str, str]:
-        """A Spark of two cores that finds S3 as Glue's does."""
-        conf = {
-            "spark.jars.packages": ",".join(_PACKAGES),
-            "spark.jars.excludes": "software.amazon.awssdk:bundle",
-            "spark.jars.ivy": str(REPOSITORY / "build" / "deploy" / "ivy"),
-            "spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.s3a.S3AFileSystem",
-            "spark.hadoop.fs.AbstractFileSystem.s3.impl": "org.apache.hadoop.fs.s3a.S3A",
-            "spark.hadoop.fs.s3a.endpoint": self.aws.url,
-            "spark.hadoop.fs.s3a.endpoint.region": REGION,
-            "spark.hadoop.fs.s3a.path.style.access": "true",
-            "spark.hadoop.fs.s3a.aws.credentials.provider": "software.amazon.awssdk.auth.credentials.EnvironmentVariableCredentialsProvider",
-        }
-        return {"spark.master": "local[2,4]", **{f"spark.conf.{key}": value for key, value in conf.items()}}
-
-    def take_configuration(self) -> None:
-        """Download what the jobs read, from where Terraform put it."""
-        place = self.outputs["config_uri"].rsplit("/", 1)[0]
-        bucket, _, prefix = place.removeprefix("s3://").partition("/")
-        s3 = self.aws.client("s3")
-        for item in s3.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/")["Contents"]:
-            file = self.folder / "conf" / item["Key"].removeprefix(f"{prefix}/")
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(s3.get_object(Bucket=bucket, Key=item["Key"])["Body"].read())
 
     def note_what_is_there(self) -> None:
         """Tables, jobs, policies and alarms, before portfolio mode takes some of them away."""

@@ -56,7 +56,7 @@ def recording_moto(calls: Path) -> Iterator[MotoServer]:
         stdout=subprocess.PIPE,
         text=True,
         cwd=REPOSITORY,
-        env={**os.environ, **CREDENTIALS},
+        env={**os.environ, **CREDENTIALS, "MOTO_IAM_LOAD_MANAGED_POLICIES": "true"},  # the Airflow host's role has one
     ) as child:
         try:
             assert child.stdout is not None

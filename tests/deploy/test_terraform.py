@@ -13,7 +13,7 @@ import yaml
 from streaming_app.catalog.tables import Mode, properties, table_of
 from streaming_app.metrics.cloudwatch import SENT
 from streaming_app.producer.samples import write_samples
-from tests.deploy.account import EVERYTHING, JOBS, Account
+from tests.deploy.account import JOBS, Account
 from tests.deploy.permissions import grants, missing, needs_of, unused
 from tests.deploy.recording import REPOSITORY, recording_moto
 from tests.deploy.terraform import Terraform
@@ -36,15 +36,13 @@ def account():
     with recording_moto(calls) as aws:
         account = Account(aws, Terraform(folder / "checkout", aws.url), folder)
         account.terraform.init()
-        account.terraform.apply(**EVERYTHING)
+        account.terraform.apply(**account.everything())
         account.outputs, account.resources = account.terraform.outputs(), account.terraform.resources()
-        account.take_configuration()
         account.note_what_is_there()
         use(account)
-        account.terraform.apply(**EVERYTHING, streaming_enabled=False)
+        account.terraform.apply(**account.everything(), streaming_enabled=False)
         account.portfolio_outputs = account.terraform.outputs()
         account.portfolio_resources = account.terraform.resources()
-        account.take_configuration()
         query(account)
         yield account
 
@@ -59,14 +57,14 @@ def use(account: Account) -> None:
     account.upload("bad_orders.csv", (samples / "bad_orders.csv").read_bytes())
     account.run("second run", "streaming", "streaming_app", "run", "--available-now")
     for job in ("audit", "catalog"):
-        account.run(job, job, *account.command_of(job), spark=False)
+        account.run(job, job, *account.command_of(job))
 
 
 def query(account: Account) -> None:
     """The lake's own queries, after the stream has gone."""
     for name in sorted(file.stem for file in (REPOSITORY / "conf/queries").glob("*.sql")):
-        account.run(f"query {name}", "person", "batch_app", "query", "--named", name, "--json", spark=False)
-    account.run("audit in portfolio mode", "audit", *account.command_of("audit"), spark=False)
+        account.run(f"query {name}", "person", "batch_app", "query", "--named", name, "--json")
+    account.run("audit in portfolio mode", "audit", *account.command_of("audit"))
 
 
 def test_everything_that_was_asked_for_is_made(account):

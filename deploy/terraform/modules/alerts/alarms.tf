@@ -24,9 +24,9 @@ locals {
       description = "${source}: more than 5 % of the rows are rejected."
       metrics = merge(
         { read = { name = "qsr_rows_read_total", dimensions = dimensions, stat = "Sum" } },
-        { for stage in ["decode", "cast", "rule"] : stage => { name = "qsr_rows_dead_total", dimensions = merge(dimensions, { stage = stage }), stat = "Sum" } },
+        { for stage in ["decode", "cast", "rule", "duplicate"] : stage => { name = "qsr_rows_dead_total", dimensions = merge(dimensions, { stage = stage }), stat = "Sum" } },
       )
-      expression = "IF(read > 100 AND (FILL(decode, 0) + FILL(cast, 0) + FILL(rule, 0)) / read > 0.05, 1, 0)"
+      expression = "IF(read > 100 AND (FILL(decode, 0) + FILL(cast, 0) + FILL(rule, 0) + FILL(duplicate, 0)) / read > 0.05, 1, 0)"
       threshold  = 0
       period     = 900
       periods    = 1

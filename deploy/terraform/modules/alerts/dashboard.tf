@@ -6,7 +6,7 @@ locals {
       for pair in setproduct(["qsr_rows_read_total", "qsr_rows_clean_total"], ["kinesis", "csv"]) : [pair[0], "source", pair[1]]
     ] },
     { title = "Dead letters a minute, by stage", stat = "Sum", metrics = [
-      for pair in setproduct(["decode", "cast", "rule"], ["kinesis", "csv"]) : ["qsr_rows_dead_total", "source", pair[1], "stage", pair[0]]
+      for pair in setproduct(["decode", "cast", "rule", "duplicate"], ["kinesis", "csv"]) : ["qsr_rows_dead_total", "source", pair[1], "stage", pair[0]]
     ] },
     { title = "Event to queryable, seconds (99th percentile)", stat = "p99", metrics = [
       for pair in setproduct(["oldest", "newest"], ["kinesis", "csv"]) : ["qsr_event_to_queryable_seconds", "source", pair[1], "row", pair[0]]
