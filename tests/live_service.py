@@ -51,7 +51,7 @@ class LiveService:
         self.clock = Clock(frozen=frozen)
         self.values, self.lake = Values(), MemoryStorage()
         self.checkpoints = {name: MemoryStorage() for name in ("kinesis", "csv")}
-        self.health = Health(60.0, self.clock)
+        self.health = Health(600.0, self.clock)
         self.recorder = Recorder(self.values, self.clock)
         self.board = Board(self.values, self.health.look, trigger, self.clock)
         self._token = token

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Final
@@ -58,30 +58,39 @@ class Books:
         self._checkpoints = {name: open_storage(checkpoint_of(config, name), options) for name in INPUT_SOURCES}
         self._compactions = CompactionBook(open_storage(compactions_of(config), options), lake)
         self._outputs: dict[str, Compaction] | None = None
+        self._batches: dict[str, dict[int, list[Committed]]] = {}
 
-    def reads(self, position: str) -> Iterator[Read]:
-        """Every epoch that delivered the row of a position: one, or none yet. Raises SinkError for a damaged read log."""
+    def reads(self, positions: Iterable[str]) -> dict[str, list[Read]]:
+        """By position every epoch that delivered its row: one, or none yet. One pass over the read logs for all of them.
+
+        Raises SinkError for a damaged read log.
+        """
+        wanted = _Wanted(positions)
         for source, checkpoint in self._checkpoints.items():
             try:
                 for epoch, units in _epochs(ReadLog(checkpoint)):
                     for read in units.values():
-                        if _holds(read, position):
-                            yield Read(source, epoch, read.unit, read.rows, read.detail)
+                        wanted.look(source, epoch, read)
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 raise SinkError(
                     f"the read log of {checkpoint.uri} cannot be understood ({error!r}); `python -m streaming_app doctor`"
                     " says more"
                 ) from error
+        return wanted.found
 
-    def batches(self, read: Read) -> list[Committed]:
-        """The batches that wrote an epoch: one, or none while it is under way."""
-        ledger = Ledger(self._checkpoints[read.source])
-        published = ledger.published_through()
-        return [
-            Committed(read.source, entry, entry.batch_id <= published)
-            for entry in ledger.entries()
-            if entry.epoch == read.epoch
-        ]
+    def batches(self, reads: Iterable[Read]) -> list[Committed]:
+        """The batches that wrote these reads' epochs: one each, or none while it is under way."""
+        return [found for read in reads for found in self._ledger(read.source).get(read.epoch, ())]
+
+    def _ledger(self, source: str) -> dict[int, list[Committed]]:
+        """A source's batches by epoch, read once."""
+        if source not in self._batches:
+            ledger, by_epoch = Ledger(self._checkpoints[source]), dict[int, list[Committed]]()
+            published = ledger.published_through()
+            for entry in ledger.entries():
+                by_epoch.setdefault(entry.epoch, []).append(Committed(source, entry, entry.batch_id <= published))
+            self._batches[source] = by_epoch
+        return self._batches[source]
 
     def made_by(self, key: str) -> Compaction | None:
         """The compaction that wrote a file, None where the sink or a replay did."""
@@ -100,15 +109,28 @@ def _epochs(log: ReadLog) -> Iterator[tuple[int, dict[str, UnitRead]]]:
             yield epoch, units
 
 
-def _holds(read: UnitRead, position: str) -> bool:
-    detail = read.detail
-    if "first_seq" in detail:
-        found = _SHARD.fullmatch(position)
-        return bool(
-            found
-            and read.rows
-            and found["unit"] == read.unit
-            and int(detail["first_seq"]) <= int(found["sequence"]) <= int(detail["last_seq"])
-        )
-    named = _FILE.fullmatch(position)
-    return bool(named and named["name"] == detail.get("name") and int(named["row"]) <= read.rows)
+class _Wanted:
+    """Positions by the shard or the file that they name."""
+
+    def __init__(self, positions: Iterable[str]) -> None:
+        self.found: dict[str, list[Read]] = {position: [] for position in positions}
+        self._records: dict[str, list[tuple[int, str]]] = {}
+        self._rows: dict[str, list[tuple[int, str]]] = {}
+        for position in self.found:
+            if record := _SHARD.fullmatch(position):
+                self._records.setdefault(record["unit"], []).append((int(record["sequence"]), position))
+            if row := _FILE.fullmatch(position):
+                self._rows.setdefault(row["name"], []).append((int(row["row"]), position))
+
+    def look(self, source: str, epoch: int, read: UnitRead) -> None:
+        """Take note of the positions that this read delivered."""
+        if not read.rows:
+            return
+        if "first_seq" in read.detail:
+            named = self._records.get(read.unit, [])
+            first, last = (int(read.detail["first_seq"]), int(read.detail["last_seq"])) if named else (0, 0)
+        else:
+            named, first, last = self._rows.get(read.detail.get("name", ""), []), 0, read.rows
+        for number, position in named:
+            if first <= number <= last:
+                self.found[position].append(Read(source, epoch, read.unit, read.rows, read.detail))

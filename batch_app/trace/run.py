@@ -7,7 +7,8 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from itertools import islice
+from typing import Any, Final
 
 from batch_app.dead_letters.book import Action
 from batch_app.dead_letters.opened import Opened, open_letters
@@ -21,7 +22,8 @@ from streaming_app.errors import ConfigError
 from streaming_app.schema import CLEAN, DEAD_LETTER, Decoded
 from streaming_app.storage import open_storage
 
-NOT_FOUND = 1
+NOT_FOUND: Final = 1
+_MOST: Final = 1000  # rows that are traced; --column can name very many
 
 
 @dataclass(frozen=True)
@@ -76,18 +78,20 @@ class Tracer:
 
     def trace(self, wanted: Wanted) -> dict[str, Any]:
         """Everything that is known, as JSON: a row for each position, with its read, its batch and where it is now."""
-        reads = list(self._books.reads(wanted.value)) if wanted.is_position else []
+        reads = self._books.reads([wanted.value])[wanted.value] if wanted.is_position else []
         places: dict[str, list[Found]] = {wanted.value: []} if reads else {}
         for found in [*self._clean(wanted, reads), *dead_rows(self._opened, wanted.column, wanted.value)]:
             places.setdefault(found.position, []).append(found)
-        rows = [self._row(position, found) for position, found in places.items()]
-        return {"column": wanted.column, "value": wanted.value, "rows": rows}
+        shown = dict(islice(places.items(), _MOST))
+        by_position = self._books.reads(shown)
+        rows = [self._row(position, by_position[position], found) for position, found in shown.items()]
+        return {"column": wanted.column, "value": wanted.value, "rows": rows, "more": len(places) - len(rows)}
 
     def _clean(self, wanted: Wanted, reads: Sequence[Read]) -> Iterator[Found]:
         """By position only the partitions that its batch wrote to: compaction and replay leave a row's partition as it is."""
         partition, folders = self._dataset.partition_column, [CLEAN]
         if reads:
-            batches = [batch for read in reads for batch in self._books.batches(read)]
+            batches = self._books.batches(reads)
             replayed = {file.staged.key.rpartition("/")[0] for batch in batches for file in self._replayed(batch)}
             folders = sorted({key.rpartition("/")[0] for key in _clean_keys(batches)} | replayed)
         return clean_rows(
@@ -100,13 +104,11 @@ class Tracer:
             if action.at >= batch.entry.committed_at:
                 yield from action.files
 
-    def _row(self, position: str, places: Iterable[Found]) -> dict[str, Any]:
-        reads = list(self._books.reads(position))
-        batches = [batch for read in reads for batch in self._books.batches(read)]
+    def _row(self, position: str, reads: Sequence[Read], places: Iterable[Found]) -> dict[str, Any]:
         return {
             "position": position,
             "reads": [_read(read) for read in reads],
-            "batches": [_batch(batch) for batch in batches],
+            "batches": [_batch(batch) for batch in self._books.batches(reads)],
             "places": [self._place(found) for found in places],
         }
 

@@ -29,7 +29,8 @@ def show(found: Mapping[str, Any], words: Mapping[str, str]) -> None:
             made.add_row(cell(what, "dim"), cell(text, style))
         print_fitting(out, made)
     if len(rows) > 1:
-        out.print(f"{len(rows)} rows", style="bold")
+        more = f"; {found['more']:,} more have this value" if found["more"] else ""
+        out.print(f"{len(rows):,} rows{more}", style="bold")
 
 
 def _lines(row: Mapping[str, Any], words: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:

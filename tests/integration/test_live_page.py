@@ -97,7 +97,7 @@ def test_it_goes_on_by_itself(page, service):
 
 def test_a_stalled_source_is_seen_at_once(page, service):
     load(service)
-    service.clock.ahead = 100.0
+    service.clock.ahead = 1000.0
     service.heard("csv")
     page.open(service.url)
     page.wait_for(DRAWN)

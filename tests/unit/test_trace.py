@@ -209,3 +209,10 @@ def test_positions_are_known_by_their_form(text, expected):
 def test_a_file_whose_reads_have_no_rows_does_not_disturb(lake, trace):
     lake.read("csv", [file_read("empty.csv", 0)], epoch=2)
     assert trace("empty.csv#1", code=1)["rows"] == []
+
+
+def test_a_value_of_very_many_rows_is_traced_for_the_first_of_them(lake, trace):
+    lake.orders(7, ["same"] * 1005)
+    found = trace("same")
+    assert (len(found["rows"]), found["more"]) == (1000, 5)
+    assert all(row["batches"][0]["batch"] == 1 for row in found["rows"])
