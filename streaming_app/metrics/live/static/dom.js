@@ -32,7 +32,11 @@ const short = new Intl.NumberFormat("en", { notation: "compact", maximumSignific
 
 export const count = (value) => (value == null ? "–" : plain.format(value));
 export const brief = (value) => (value == null ? "–" : value < 10000 ? plain.format(value) : short.format(value));
-export const rate = (value) => (value == null ? "–" : value > 0 && value < 9.95 ? value.toFixed(1) : brief(value));
+export const rate = (value) => {
+  if (value == null) return "–";
+  if (value > 0 && value < 0.095) return value < 0.005 ? "<0.01" : value.toFixed(2);
+  return value > 0 && value < 9.95 ? value.toFixed(1) : brief(value);
+};
 
 export const bytes = (value) => {
   if (value == null) return "–";
