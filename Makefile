@@ -66,7 +66,9 @@ s3a-jars: ## build/s3a: what a Spark of this machine needs for checkpoints on S3
 
 build/trino/server: deploy/maven/trino.sha256 | $(STAMP)
 	$(PYTHON) deploy/maven/fetch.py deploy/maven/trino.sha256 build/trino
+	rm -rf $@
 	$(BIN)/python -m tests.lake.trino_server build/trino/trino-server-476.tar.gz $@
+	touch $@
 
 build/trino/java:
 	$(PYTHON) -m venv build/trino/venv
