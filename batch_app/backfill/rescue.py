@@ -27,7 +27,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from batch_app.compaction.book import AlreadyReplacedError, Compaction, CompactionBook, Replaced
 from batch_app.compaction.engine import OWNER
 from batch_app.compaction.reading import UNREADABLE, Proof, UnfitError, conformed, opened, stamps_of
-from batch_app.compaction.run import in_doubt, open_book
+from batch_app.compaction.run import in_doubt
 from batch_app.output import console
 from batch_app.session import session_for
 from streaming_app.arguments import load_all
@@ -37,13 +37,13 @@ from streaming_app.config import Loaded
 from streaming_app.config.models import SourceName
 from streaming_app.decode.json_events import value_text
 from streaming_app.errors import ConfigError
-from streaming_app.places import hold_lake_schema
+from streaming_app.places import compactions_of, hold_lake_schema
 from streaming_app.quality import Suite
 from streaming_app.schema import CLEAN, Column, Decoded, Pii
 from streaming_app.sink.datasource import clean_schema
 from streaming_app.sink.options import SinkOptions
 from streaming_app.sink.parquet_files import TableFiles
-from streaming_app.storage import Storage
+from streaming_app.storage import Storage, open_storage
 from streaming_app.streams import sink_options
 
 _ROWS: Final = 1 << 17  # in memory at a time
@@ -129,11 +129,13 @@ class Rescuer:
 
     def run(self, outcome: Outcome, wanted: Callable[[date], bool]) -> None:
         """Fill the column in every file of the days that are wanted."""
-        lake, book = open_book(self._loaded.config)
+        config, options = self._loaded.config, self._loaded.config.lake.s3.storage_options()
+        lake = open_storage(config.lake.root, options)
+        book = CompactionBook(open_storage(compactions_of(config), options), lake)
         if not outcome.dry_run:
             outcome.finished = len(book.finish())
         since = book.newest()
-        doubtful = in_doubt(self._loaded.config, lake) if not outcome.dry_run else set()
+        doubtful = in_doubt(config, lake) if not outcome.dry_run else set()
         texts: set[str] = set()
         files = [
             key for key in _files(lake, wanted) if key not in doubtful and self._has_some(lake, key, texts, outcome)
