@@ -109,7 +109,7 @@ The verdict is Great Expectations' own on Spark, held by a property test: nulls 
   does not cast is a dead letter. A rule that holds rejects nothing; one that cannot hold is reported by `check-config`.
 - **JSON and strftime**: Great Expectations asks Python's own parsers, which no SQL function agrees with to the letter, so they
   are what runs on the stream: `qsr_is_json` is `json.loads`, `qsr_has_strftime_format` is `datetime.strptime`, in Spark's
-  Python workers. Such a rule costs a few microseconds a row; suites without one pay nothing.
+  Python workers. Such a rule sends its column through a Python worker; suites without one pay nothing.
 """
 _GATE: Final = """## At the gate only
 These look at a whole batch, so the stream cannot run them; a suite may hold them and `check-config` says where each rule runs.
