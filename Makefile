@@ -79,6 +79,10 @@ build/trino/java:
 test-lake: $(STAMP) s3a-jars build/trino/server build/trino/java ## the product on S3, read by a real Trino, DuckDB, pandas, Spark (downloads 0.9 GB once)
 	$(BIN)/python -m pytest --lake -m lake $(ARGS)
 
+.PHONY: cost
+cost: $(STAMP) ## what the service costs a month on AWS, by component (ARGS="--rate 50"; deploy/cost/README.md)
+	@$(BIN)/python deploy/cost/estimate.py $(ARGS)
+
 .PHONY: test-deploy
 test-deploy: $(STAMP) deploy-tools s3a-jars ## Terraform against moto, the service on what it made, checkov, tflint (needs terraform; 15 minutes)
 	$(BIN)/python -m pytest --deploy tests/deploy/test_terraform.py tests/deploy/test_terraform_scan.py $(ARGS)
