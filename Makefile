@@ -84,7 +84,7 @@ cost: $(STAMP) ## what the service costs a month on AWS, by component (ARGS="--r
 	@$(BIN)/python deploy/cost/estimate.py $(ARGS)
 
 .PHONY: test-deploy
-test-deploy: $(STAMP) deploy-tools s3a-jars ## Terraform against moto, the service on what it made, checkov, tflint (needs terraform; 15 minutes)
+test-deploy: $(STAMP) deploy-tools s3a-jars build/trino/server build/trino/java ## Terraform against moto, the service on what it made, checkov, tflint (needs terraform; 15 minutes)
 	$(BIN)/python -m pytest --deploy tests/deploy/test_terraform.py tests/deploy/test_terraform_scan.py $(ARGS)
 
 CHECKOV := build/deploy/checkov

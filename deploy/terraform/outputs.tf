@@ -48,6 +48,11 @@ output "named_queries" {
   value       = module.queries.named_queries
 }
 
+output "views" {
+  description = "Ids of Athena's named queries that make the views, by view; run each once."
+  value       = module.queries.views
+}
+
 output "topic_arn" {
   description = "SNS topic of alerts and alarms."
   value       = module.alerts.topic_arn

@@ -28,6 +28,13 @@ EVERYTHING = {
     "alert_emails": ["oncall@example.com"],
     "budget_usd": 50,
     "stream_shards": 2,
+    "batch_jobs": {
+        "ingest": {},
+        "backfill": {},
+        "compact": {"command": "compact --all --min-files 2", "schedule": "cron(0 19 * * ? *)"},
+        "audit": {"schedule": "cron(0 21 * * ? *)"},
+        "catalog": {},
+    },
 }
 EVENTS, FILES = 300, ("orders.csv", "bad_orders.csv")
 JOBS = ("audit", "backfill", "catalog", "compact", "ingest")
@@ -58,6 +65,7 @@ class Account:
     alarms: list[dict[str, Any]] = field(default_factory=list)
     dashboard: dict[str, Any] = field(default_factory=dict)
     ran: dict[str, Ran] = field(default_factory=dict)
+    trino_answers: dict[str, list[list[Any]]] = field(default_factory=dict)
     portfolio_outputs: dict[str, Any] = field(default_factory=dict)
     portfolio_resources: set[str] = field(default_factory=set)
 
@@ -128,6 +136,10 @@ class Account:
     def upload(self, name: str, data: bytes, below: str = "raw") -> None:
         """Put a file into the lake, as a restaurant or Firehose does."""
         self.aws.client("s3").put_object(Bucket=self.lake_bucket, Key=f"lake/{below}/{name}", Body=data)
+
+    def remove(self, key: str) -> None:
+        """Take a file out of the lake."""
+        self.aws.client("s3").delete_object(Bucket=self.lake_bucket, Key=f"lake/{key}")
 
     def command_of(self, job: str) -> list[str]:
         """The command line that a Glue batch job of this name runs."""

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import re
 import shutil
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
 import yaml
 
+from batch_app.catalog.ddl import create_view
 from streaming_app.catalog.tables import Mode, properties, table_of
 from streaming_app.metrics.cloudwatch import SENT
+from streaming_app.producer import events
 from streaming_app.producer.samples import write_samples
 from tests.deploy.account import JOBS, Account
 from tests.deploy.permissions import grants, missing, needs_of, unused
 from tests.deploy.recording import REPOSITORY, recording_moto
 from tests.deploy.terraform import Terraform
+from tests.lake.trino_server import HOME, trino_server
 
 pytestmark = [
     pytest.mark.deploy,
@@ -24,6 +29,7 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("terraform") is None, reason="needs terraform on the PATH"),
 ]
 WORK = REPOSITORY / "build" / "deploy"
+ROLES = ("streaming", *JOBS)
 
 
 @pytest.fixture(scope="session")
@@ -40,10 +46,11 @@ def account():
         account.outputs, account.resources = account.terraform.outputs(), account.terraform.resources()
         account.note_what_is_there()
         use(account)
-        account.terraform.apply(**account.everything(), streaming_enabled=False)
+        account.terraform.change(**account.everything(), streaming_enabled=False)
         account.portfolio_outputs = account.terraform.outputs()
         account.portfolio_resources = account.terraform.resources()
         query(account)
+        ask_trino(account)
         yield account
 
 
@@ -56,7 +63,12 @@ def use(account: Account) -> None:
     account.run("first run", "streaming", "streaming_app", "run", "--available-now")
     account.upload("bad_orders.csv", (samples / "bad_orders.csv").read_bytes())
     account.run("second run", "streaming", "streaming_app", "run", "--available-now")
-    for job in ("audit", "catalog"):
+    account.remove("raw/bad_orders.csv")  # the gate would refuse it
+    write_samples(samples, 8)
+    account.upload("more.csv", (samples / "orders.csv").read_bytes())
+    copied = b"\n".join(event.payload for event in events(8, start=datetime.now(UTC), count=200))
+    account.upload("2026/03/01/00/qsr-orders-raw-1", gzip.compress(copied), below="raw_stream")
+    for job in ("ingest", "backfill", "compact", "audit", "catalog"):
         account.run(job, job, *account.command_of(job))
 
 
@@ -65,6 +77,19 @@ def query(account: Account) -> None:
     for name in sorted(file.stem for file in (REPOSITORY / "conf/queries").glob("*.sql")):
         account.run(f"query {name}", "person", "batch_app", "query", "--named", name, "--json")
     account.run("audit in portfolio mode", "audit", *account.command_of("audit"))
+
+
+def ask_trino(account: Account) -> None:
+    """The text of each named query as Terraform gave it to Athena, on the tables that Terraform made."""
+    if not HOME.exists():
+        return
+    athena, database = account.aws.client("athena"), account.outputs["database"]
+    with trino_server(account.folder / "trino", account.aws.url) as trino:
+        for name, number in account.outputs["named_queries"].items():
+            sql = athena.get_named_query(NamedQueryId=number)["NamedQuery"]["QueryString"]
+            account.trino_answers[name] = trino.ask(
+                re.sub(r"\b(clean|dead_letter)\b(?= |\n|$)", rf"{database}.\1", sql)
+            )
 
 
 def test_everything_that_was_asked_for_is_made(account):
@@ -86,8 +111,14 @@ def test_service_reads_both_ways_in_with_the_configuration_that_terraform_wrote(
     assert account.keys("archive/"), "the second run archives what the first one read"
 
 
-def test_audit_job_finds_every_row_in_one_place(account):
-    assert account.ran["audit"].code == 0, account.ran["audit"].out + account.ran["audit"].log
+@pytest.mark.parametrize("job", JOBS)
+def test_batch_job_does_its_work_on_what_terraform_made(account, job):
+    assert account.ran[job].code == 0, account.ran[job].out[-3000:] + account.ran[job].log[-3000:]
+
+
+def test_audit_in_portfolio_mode_still_finds_every_row_in_one_place(account):
+    ran = account.ran["audit in portfolio mode"]
+    assert ran.code == 0, ran.out[-3000:] + ran.log[-3000:]
 
 
 def test_tables_are_those_that_the_sink_writes(account, orders):
@@ -97,10 +128,6 @@ def test_tables_are_those_that_the_sink_writes(account, orders):
         assert columns == list(wanted.columns)
         assert [(c["Name"], c["Type"]) for c in table["PartitionKeys"]] == [c[:2] for c in wanted.partitions]
         assert table["StorageDescriptor"]["Location"] == wanted.location
-
-
-def test_catalog_job_finds_nothing_to_mend_in_terraforms_tables(account):
-    assert account.ran["catalog"].code == 0, account.ran["catalog"].out + account.ran["catalog"].log
 
 
 def test_each_new_partition_is_registered(account):
@@ -121,7 +148,7 @@ def test_projection_has_the_properties_that_the_service_expects(account, orders)
         }
 
 
-@pytest.mark.parametrize("role", ["streaming", "audit", "catalog"])
+@pytest.mark.parametrize("role", ROLES)
 def test_role_allows_every_call_that_its_job_made(account, role):
     calls = account.calls(role)
     assert calls
@@ -130,7 +157,7 @@ def test_role_allows_every_call_that_its_job_made(account, role):
 
 def test_role_grants_nothing_that_no_job_takes_but_for_a_list_with_reasons(account):
     listed = yaml.safe_load((Path(__file__).parent / "unexercised.yaml").read_text())
-    for role in ("streaming", "audit", "catalog"):
+    for role in ROLES:
         found = {
             grant.sid + " " + grant.action
             for grant in unused(needs_of(account.calls(role)), grants(account.policies[role]))
@@ -182,6 +209,25 @@ def test_queries_answer_in_portfolio_mode(account):
         assert json.loads(ran.out), name
 
 
+@pytest.mark.skipif(not HOME.exists(), reason="needs a Trino: make build/trino/server build/trino/java")
+def test_trino_answers_the_named_queries_on_terraforms_tables_as_duckdb_does(account):
+    assert set(account.trino_answers) == set(account.outputs["named_queries"])
+    for name in ("sales_by_input_source", "top_items"):
+        asked = json.loads(account.ran[f"query {name}"].out)
+        orders = "total_orders" if name == "sales_by_input_source" else "orders"
+        column = list(asked[0]).index(orders)
+        assert sum(row[column] for row in account.trino_answers[name]) == sum(row[orders] for row in asked)
+    assert all(account.trino_answers.values())
+
+
+def test_statements_of_the_views_are_those_of_catalog_ddl(account):
+    athena, database = account.aws.client("athena"), account.outputs["database"]
+    assert set(account.outputs["views"]) == set(account.outputs["named_queries"])
+    for name, number in account.outputs["views"].items():
+        made = athena.get_named_query(NamedQueryId=number)["NamedQuery"]["QueryString"]
+        assert made == create_view(name, (REPOSITORY / f"conf/queries/{name}.sql").read_text().strip(), database)
+
+
 def test_jobs_are_those_that_were_promised(account):
     assert set(account.outputs["jobs"]) == {"streaming", *JOBS}
     streaming = account.job_definitions["streaming"]
@@ -189,3 +235,52 @@ def test_jobs_are_those_that_were_promised(account):
     assert streaming["Command"]["Name"] == "gluestreaming"
     assert streaming["DefaultArguments"]["--CONFIG"] == account.outputs["config_uri"]
     assert streaming["Timeout"] == 10080
+
+
+def test_no_role_has_a_wildcard_where_aws_knows_a_resource(account):
+    everywhere = {
+        grant.action for policy in account.policies.values() for grant in grants(policy) if grant.resource == "*"
+    }
+    assert everywhere == {"cloudwatch:PutMetricData"}
+
+
+def test_private_network_has_endpoints_and_no_way_out(account):
+    planned = account.terraform.plan(network="private", stream_mode="on-demand", enhanced_fan_out=True)
+    assert not [address for address in planned if "nat_gateway" in address or "internet_gateway" in address]
+    routes = [address for address in planned if ".aws_route." in address]
+    assert routes == []
+    services = {address.split('"')[1] for address in planned if 'aws_vpc_endpoint.service["' in address}
+    assert services == {"glue", "kinesis-streams", "logs", "monitoring", "sns", "sts"}
+    assert planned["module.stream[0].aws_kinesis_stream.this"]["stream_mode_details"][0]["stream_mode"] == "ON_DEMAND"
+    assert planned["module.streaming_job[0].aws_glue_job.this"]["connections"] == ["qsr-private"]
+
+
+def test_defaults_make_neither_machine_nor_network_nor_key(account):
+    planned = account.terraform.plan()
+    costly = (
+        "aws_instance",
+        "aws_vpc",
+        "aws_kms_key",
+        "aws_sqs_queue",
+        "aws_glue_crawler",
+        "aws_budgets_budget",
+        "aws_vpc_endpoint",
+    )
+    assert not [address for address in planned for kind in costly if f".{kind}." in address]
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"name": "Q"}, "small letters"),
+        ({"partitions": "crawled"}, "registered or projection"),
+        ({"crawler_schedule": "cron(0 3 * * ? *)"}, "registered partitions"),
+        ({"network": "private", "airflow_enabled": True}, 'network = "public"'),
+        ({"stream_retention_hours": 12}, "24 to 8760"),
+        ({"streaming_job": {"workers": 1}}, "two workers"),
+        ({"batch_jobs": {"sweep": {}}}, "Jobs are"),
+        ({"bundle": "nowhere.txt"}, "make glue-wheels"),
+    ],
+)
+def test_variables_that_make_no_sense_are_refused_with_a_reason(account, variables, said):
+    assert said in account.terraform.refused(**variables).replace("│ ", "").replace("╷ ", "")

@@ -51,3 +51,15 @@ resource "aws_athena_named_query" "this" {
   database    = var.database
   query       = each.value.sql
 }
+
+# Each query as a view, too. Athena makes a view from a statement only, since it works out the columns' types itself: run each once
+# (`aws athena start-query-execution`, or a click), and again when the query changes.
+resource "aws_athena_named_query" "view" {
+  for_each = local.queries
+
+  name        = "create_view_${each.key}"
+  description = "Makes the view ${each.key}. ${each.value.description}"
+  workgroup   = aws_athena_workgroup.this.id
+  database    = var.database
+  query       = "CREATE OR REPLACE VIEW \"${var.database}\".\"${each.key}\" AS\n${each.value.sql}"
+}
