@@ -80,16 +80,13 @@ locals {
     }]
   }
 
-  metrics = {
-    sid       = "Metrics"
-    actions   = ["cloudwatch:PutMetricData"]
-    resources = ["*"] # CloudWatch knows no resource for it; the namespaces are what can be said: ours, and Glue's own for the job
-    conditions = [{
-      test     = "StringEquals"
-      variable = "cloudwatch:namespace"
-      values   = [local.namespace, "Glue"]
-    }]
-  }
+  # CloudWatch knows no resource for sending; the namespaces are what can be said: Glue's own of the job, and the service's.
+  metrics = { for who, namespaces in { streaming = [local.namespace, "Glue"], batch = ["Glue"] } : who => {
+    sid        = "Metrics"
+    actions    = ["cloudwatch:PutMetricData"]
+    resources  = ["*"] # see above
+    conditions = [{ test = "StringEquals", variable = "cloudwatch:namespace", values = namespaces }]
+  } }
 
   alert = {
     sid       = "Alert"
@@ -170,12 +167,13 @@ locals {
     for some in chunklist(actions, 10) : { sid = "Partitions", actions = some, resources = local.catalog_arns }
   ] }
 
-  every_job = concat([local.artifacts_read, local.artifacts_list, local.metrics, local.alert], local.key_use, local.in_vpc)
+  every_job = concat([local.artifacts_read, local.artifacts_list], local.key_use, local.in_vpc)
+  batch_job = concat([local.metrics.batch], local.every_job)
 
   access = {
     streaming = concat(
       [local.read.streaming, local.list.streaming, local.write_tables, local.find_uploads, local.write_checkpoints],
-      local.archive_uploads, local.stream_read, local.fan_out, local.partitions.writers, local.every_job,
+      local.archive_uploads, local.stream_read, local.fan_out, [local.metrics.streaming, local.alert], local.partitions.writers, local.every_job,
     )
     ingest = concat(
       [{
@@ -184,11 +182,11 @@ locals {
         resources = ["${local.root}/quality/*"]
       }],
       [local.read.ingest, local.list.ingest, local.write_tables, local.find_uploads, local.write_checkpoints],
-      local.partitions.writers, local.every_job,
+      [local.alert], local.partitions.writers, local.batch_job,
     )
     backfill = concat(
       [local.read.backfill, local.list.backfill, local.write_tables, local.find_uploads, local.write_checkpoints],
-      local.partitions.writers, local.every_job,
+      local.partitions.writers, local.batch_job,
     )
     compact = concat(
       [local.read.compact, local.list.compact, local.write_tables, local.find_uploads, local.write_checkpoints],
@@ -197,10 +195,10 @@ locals {
         actions   = ["s3:DeleteObject"]
         resources = ["${local.root}/clean/*", "${local.root}/dead_letter/*"]
       }],
-      local.partitions.compact, local.every_job,
+      local.partitions.compact, local.batch_job,
     )
-    catalog = concat([local.read.catalog, local.list.catalog], local.partitions.catalog, local.every_job)
-    audit   = concat([local.read.audit, local.list.audit, local.find_uploads], local.every_job)
+    catalog = concat([local.read.catalog, local.list.catalog], local.partitions.catalog, local.batch_job)
+    audit   = concat([local.read.audit, local.list.audit, local.find_uploads], local.batch_job)
 
     # Airflow starts jobs, waits for files, asks Athena.
     airflow = [

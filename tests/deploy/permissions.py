@@ -38,6 +38,12 @@ class Grant:
     resource: str
     conditions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False, compare=False)
 
+    @property
+    def name(self) -> str:
+        """Statement, action and, for objects, where: `Read s3:GetObject lake/raw/*`."""
+        _, _, place = self.resource.partition(":s3:::")
+        return f"{self.sid} {self.action} {place.partition('/')[2]}".strip()
+
     def allows(self, need: Need, resource: str) -> bool:
         """Whether this grant covers the need on one of its resources."""
         return (
