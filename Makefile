@@ -158,6 +158,47 @@ glue-lock: $(STAMP) ## resolve deploy/glue/requirements.txt anew, with Glue's ow
 		$$(sed -n 's/^\([A-Za-z][^=]*\)==.*/--no-emit-package \1/p' deploy/glue/provided-6.0.txt) \
 		--no-emit-package pyspark --no-emit-package py4j setup.cfg --output-file deploy/glue/requirements.txt
 
+# An environment for a cluster whose machines have Spark and Python, and nothing else: all but pyspark, which Spark brings.
+PACKED := build/cluster/venv
+ARCHIVE := dist/qsr_ingest-environment.tar.gz
+
+.PHONY: cluster-archive
+cluster-archive: wheel ## dist/*.tar.gz: the whole Python environment for spark-submit --archives, of this Python's version
+	$(PYTHON) -m venv --clear $(PACKED)
+	$(PACKED)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --no-deps -r deploy/requirements.txt
+	$(PACKED)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps dist/*.whl
+	$(PYTHON) -m venv --clear build/cluster/tools
+	build/cluster/tools/bin/python -m pip --disable-pip-version-check --quiet install venv-pack==0.2.0 setuptools==80.9.0
+	build/cluster/tools/bin/python -m venv_pack --prefix $(PACKED) --force --output $(ARCHIVE)
+
+.PHONY: test-cluster
+test-cluster: $(STAMP) ## from a fresh clone to a job on a standalone Spark cluster whose executors have Python and the archive
+	$(BIN)/python -m pytest --deploy tests/deploy/test_cluster.py $(ARGS)
+
+.PHONY: deploy-lock
+deploy-lock: $(STAMP) ## write deploy/requirements.txt anew: what a deployment needs of requirements.lock, without pyspark
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--extra query --constraint requirements.lock --custom-compile-command "make deploy-lock" \
+		--no-emit-package pyspark --no-emit-package py4j setup.cfg --output-file deploy/requirements.txt
+
+# Tools of a release, in an environment of their own.
+RELEASE := build/release/bin
+PINS ?= deploy/requirements.txt
+
+$(RELEASE)/pip-audit:
+	$(PYTHON) -m venv --clear build/release
+	$(RELEASE)/python -m pip --disable-pip-version-check --quiet install pip-audit==2.9.0 cyclonedx-bom==7.1.0
+
+.PHONY: vulnerabilities
+vulnerabilities: $(RELEASE)/pip-audit ## known vulnerabilities of what is pinned, by pip-audit (PINS=requirements.lock)
+	$(RELEASE)/pip-audit --disable-pip --require-hashes --requirement $(PINS)
+
+.PHONY: sbom
+sbom: $(RELEASE)/pip-audit ## dist/*.cdx.json: what a deployment and a Glue job consist of, as CycloneDX
+	mkdir -p dist
+	$(RELEASE)/cyclonedx-py requirements deploy/requirements.txt --output-reproducible --output-file dist/qsr_ingest.cdx.json
+	$(RELEASE)/cyclonedx-py requirements deploy/glue/requirements.txt --output-reproducible --output-file dist/qsr_ingest-glue.cdx.json
+
 .PHONY: lock
 lock: $(STAMP) ## resolve requirements.lock anew from setup.cfg
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

@@ -1,0 +1,52 @@
+"""The workflows of GitHub say what the Makefile can do, and hold no more rights than they need."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from streaming_app import __version__
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+WORKFLOWS = sorted((REPOSITORY / ".github" / "workflows").glob("*.yml"))
+TARGETS = set(re.findall(r"^([a-z][a-z0-9-]*):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
+WRITES = {("release.yml", "pypi"): {"id-token": "write"}, ("release.yml", "github"): {"contents": "write"}}
+
+
+def jobs(workflow: Path) -> dict[str, Any]:
+    return yaml.safe_load(workflow.read_text())["jobs"]
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
+def test_every_make_target_that_a_workflow_names_exists(workflow):
+    for job in jobs(workflow).values():
+        named = set(job.get("strategy", {}).get("matrix", {}).get("target", []))
+        for step in job["steps"]:
+            for arguments in re.findall(r"make ([^\n]*)", step.get("run", "")):
+                named |= {word for word in arguments.split() if "=" not in word and "$" not in word}
+        assert named <= TARGETS
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
+def test_only_publishing_may_write(workflow):
+    assert yaml.safe_load(workflow.read_text())["permissions"] == {"contents": "read"}
+    for name, job in jobs(workflow).items():
+        assert job.get("permissions", {}) == WRITES.get((workflow.name, name), {})
+        assert "timeout-minutes" in job
+
+
+def test_lists_that_are_checked_for_vulnerabilities_are_all_there_are():
+    pins = set(jobs(REPOSITORY / ".github/workflows/security.yml")["audit"]["strategy"]["matrix"]["pins"])
+    made = {str(file.relative_to(REPOSITORY)) for file in (REPOSITORY / "deploy").rglob("requirements.txt")}
+    assert pins == made | {"requirements.lock"}
+
+
+def test_version_stands_in_one_place_where_the_release_looks_for_it():
+    text = (REPOSITORY / "streaming_app" / "__init__.py").read_text()
+    assert re.findall(r'^__version__.*"(.*)"$', text, re.MULTILINE) == [__version__]
+    assert "version = attr: streaming_app.__version__" in (REPOSITORY / "setup.cfg").read_text()
+    assert "__version__" in (REPOSITORY / ".github/workflows/release.yml").read_text()
