@@ -7,7 +7,7 @@ locals {
   read = { for name, prefixes in local.reads : name => {
     sid       = "Read"
     actions   = ["s3:GetObject"]
-    resources = [for prefix in prefixes : "${local.root}/${prefix}/*"]
+    resources = concat([for prefix in prefixes : "${local.root}/${prefix}/*"], [for folder in lookup(local.folders, name, []) : "${local.root}/${folder}"])
   } }
 
   list = { for name, prefixes in local.reads : name => {
@@ -24,12 +24,15 @@ locals {
   # What each job reads and lists.
   reads = {
     streaming = ["raw", "archive", "clean", "dead_letter", "checkpoints"]
-    ingest    = ["raw", "archive", "clean", "dead_letter", "checkpoints"]
-    backfill  = ["raw", "raw_stream", "archive", "clean", "dead_letter", "checkpoints"]
+    ingest    = ["raw", "clean", "dead_letter", "checkpoints"]
+    backfill  = ["raw", "raw_stream", "clean", "dead_letter", "checkpoints"]
     compact   = ["clean", "dead_letter", "checkpoints"]
-    audit     = ["raw", "archive", "clean", "dead_letter", "checkpoints"]
+    audit     = ["clean", "dead_letter", "checkpoints"]
     catalog   = ["clean", "dead_letter"]
   }
+
+  # What these are told to load is looked up as a file first: without a permission a folder's name would be 403 and not 404.
+  folders = { ingest = ["raw"], backfill = ["raw", "raw_stream"] }
 
   # The sink: multipart uploads that are completed after the ledger's entry, conditional puts of the entry.
   write_tables = {
@@ -156,16 +159,27 @@ locals {
   ec2_arn    = "${local.arn}:ec2:${var.region}:${local.account_id}"
   interfaces = "${local.ec2_arn}:network-interface/*" # an interface has no name before it is made
 
-  # Tables are Terraform's; partitions are registered by whoever writes the first rows of one.
-  registered = {
-    writers = ["glue:BatchCreatePartition", "glue:GetTable"]
-    compact = ["glue:BatchCreatePartition", "glue:GetPartition", "glue:GetTable", "glue:UpdatePartition"]
-    catalog = ["glue:BatchCreatePartition", "glue:GetDatabase", "glue:GetPartitions", "glue:GetTable"]
+  # Tables are Terraform's; partitions are registered by whoever writes the first rows of one. With projection there are none.
+  registered = var.partitions == "registered" ? ["glue:BatchCreatePartition"] : []
+  partitions = {
+    writers = [for actions in chunklist(local.registered, 1) : {
+      sid       = "Partitions"
+      actions   = concat(actions, ["glue:GetTable"])
+      resources = local.catalog_arns
+    }]
+    catalog = [
+      {
+        sid       = "Database"
+        actions   = ["glue:GetDatabase"]
+        resources = slice(local.catalog_arns, 0, 2) # the catalog and the database
+      },
+      {
+        sid       = "Partitions"
+        actions   = concat(local.registered, ["glue:GetTable"], [for action in local.registered : "glue:GetPartitions"])
+        resources = local.catalog_arns
+      },
+    ]
   }
-  projected = { writers = [], compact = [], catalog = ["glue:GetDatabase", "glue:GetTable"] }
-  partitions = { for who, actions in var.partitions == "registered" ? local.registered : local.projected : who => [
-    for some in chunklist(actions, 10) : { sid = "Partitions", actions = some, resources = local.catalog_arns }
-  ] }
 
   every_job = concat([local.artifacts_read, local.artifacts_list], local.key_use, local.in_vpc)
   batch_job = concat([local.metrics.batch], local.every_job)
@@ -189,15 +203,15 @@ locals {
       local.partitions.writers, local.batch_job,
     )
     compact = concat(
-      [local.read.compact, local.list.compact, local.write_tables, local.find_uploads, local.write_checkpoints],
+      [local.read.compact, local.list.compact, local.write_tables, local.write_checkpoints],
       [{
         sid       = "RemoveSmallFiles"
         actions   = ["s3:DeleteObject"]
         resources = ["${local.root}/clean/*", "${local.root}/dead_letter/*"]
       }],
-      local.partitions.compact, local.batch_job,
+      local.batch_job,
     )
-    catalog = concat([local.read.catalog, local.list.catalog], local.partitions.catalog, local.batch_job)
+    catalog = concat([local.list.catalog], local.partitions.catalog, local.batch_job)
     audit   = concat([local.read.audit, local.list.audit, local.find_uploads], local.batch_job)
 
     # Airflow starts jobs, waits for files, asks Athena.
