@@ -204,7 +204,7 @@ def test_portfolio_mode_takes_the_stream_away_and_nothing_else(account):
     kept = ("module.lake.", "module.work.", "module.catalog.", "module.queries.", "module.batch_job[")
     assert not [address for address in gone if address.startswith(kept)]
     assert account.aws.client("kinesis").list_streams()["StreamNames"] == []
-    assert account.portfolio_outputs["stream"] is None
+    assert not account.portfolio_outputs.get("stream")
 
 
 def test_queries_answer_in_portfolio_mode(account):
