@@ -110,6 +110,19 @@ The verdict is Great Expectations' own on Spark, held by a property test: nulls 
 - **JSON and strftime**: Great Expectations asks Python's own parsers, which no SQL function agrees with to the letter, so they
   are what runs on the stream: `qsr_is_json` is `json.loads`, `qsr_has_strftime_format` is `datetime.strptime`, in Spark's
   Python workers. Such a rule sends its column through a Python worker; suites without one pay nothing.
+
+### Where Great Expectations' own engines differ
+The stream and the gate follow its Spark engine. Its pandas engine judges some rows otherwise (shown by a test, but for the types):
+
+| | on Spark, and here | on pandas |
+| --- | --- | --- |
+| NaN | a value, greater than every number, a member of no set | null: passes all but the null checks |
+| decimals in a set | compared as numbers: 0.10 is 0.1 | `Decimal("0.10")` is not the float 0.1 |
+| regular expressions | Java's: `\\d` and `\\w` are ASCII | Python's: `\\d` and `\\w` are Unicode |
+| `regex_list`, any | joined into one: a flag such as `(?i)` holds for those that follow | each by itself |
+| sum of columns, one of them null | the null counts as 0 | the row fails |
+| a greater than b, one of them null | the row passes, unless `ignore_row_if` says otherwise | the row fails |
+| types | the column's | each value's |
 """
 _GATE: Final = """## At the gate only
 These look at a whole batch, so the stream cannot run them; a suite may hold them and `check-config` says where each rule runs.

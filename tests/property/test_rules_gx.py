@@ -508,3 +508,47 @@ def test_every_expectation_of_great_expectations_is_known_with_its_kwargs(monkey
         fields = {key: field.required for key, field in theirs[name].__fields__.items() if key not in COMMON}
         assert {key for key, required in fields.items() if required} == set(ours.required), name
         assert {key for key, required in fields.items() if not required} == set(ours.optional), name
+
+
+# What docs/expectations.md says of Great Expectations' two engines: rows, then which of them pandas rejects and Spark does.
+NAN = [(1.0,), (math.nan,), (5.0,)]
+ENGINES_DIFFER = [
+    ("real double", NAN, "column_values_to_be_between", {"column": "real", "max_value": 3}, [2], [1, 2]),
+    ("real double", NAN, "column_values_to_not_be_null", {"column": "real"}, [1], []),
+    ("real double", NAN, "column_values_to_be_in_set", {"column": "real", "value_set": [1, 5]}, [], [1]),
+    ("exact decimal(10,2)", [(Decimal("0.10"),)], "column_values_to_be_in_set", {"column": "exact", "value_set": [0.1]}, [0], []),
+    ("text string", [("٣",), ("3",)], "column_values_to_match_regex", {"column": "text", "regex": r"\d"}, [], [0]),
+    ("text string", [("b",)], "column_values_to_match_regex_list", {"column": "text", "regex_list": ["(?i)A", "B"]}, [0], []),
+    ("real double, real2 double", [(None, 2.0)], "multicolumn_sum_to_equal", {"column_list": ["real", "real2"], "sum_total": 2}, [0], []),
+    (
+        "real double, real2 double",
+        [(None, 2.0), (2.0, None)],
+        "column_pair_values_a_to_be_greater_than_b",
+        {"column_A": "real", "column_B": "real2"},
+        [0, 1],
+        [],
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("difference", ENGINES_DIFFER, ids=lambda difference: difference[2])
+def test_where_pandas_and_spark_differ_the_stream_follows_spark(spark, great_expectations, difference) -> None:
+    import great_expectations as gx
+    import pandas as pd
+
+    ddl, table, type_, kwargs, pandas_rejects, spark_rejects = difference
+    expectation = {"type": f"expect_{type_}", "kwargs": kwargs}
+    names = [part.split()[0] for part in ddl.split(", ")]
+    rows_of = [(number, *row) for number, row in enumerate(table)]
+    frame = spark.createDataFrame(rows_of, f"row_id int, {ddl}").coalesce(1)
+    document = {"name": "s", "expectations": [expectation]}
+    assert great_expectations(frame, document) == ours(frame, document) == [set(spark_rejects)]
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False}
+    asset = context.data_sources.add_pandas("pandas").add_dataframe_asset("t")
+    batch = asset.add_batch_definition_whole_dataframe("whole").get_batch(
+        {"dataframe": pd.DataFrame(rows_of, columns=["row_id", *names])}
+    )
+    suite = gx.ExpectationSuite(name="s", expectations=[expectation])
+    (found,) = batch.validate(suite, result_format=RESULT_FORMAT).results
+    assert [row["row_id"] for row in found.result["unexpected_index_list"] or ()] == pandas_rejects
