@@ -22,6 +22,7 @@ from streaming_app.places import enabled_sources, hold_lake_schema
 from streaming_app.progress import Batch, ProgressListener, log_batch
 from streaming_app.quality import Suite
 from streaming_app.runtime import logs
+from streaming_app.runtime.s3a import ensure_s3a
 from streaming_app.runtime.session import build_session
 from streaming_app.service import LOG, Service, StopRequest
 from streaming_app.streams import RunOptions
@@ -59,6 +60,7 @@ def run(
         if added:
             LOG.info("the dataset has new columns", extra=logs.fields(None, columns=added))
         spark = build_session(loaded.config)
+        ensure_s3a(spark, loaded.config)  # only here: nothing but a streaming query has a checkpoint
         on_signal(stop.set)  # Spark puts a Ctrl-C handler of its own in place
         streams.register(spark)
         names = enabled_sources(loaded.config)

@@ -13,7 +13,7 @@ from streaming_app.config import Config
 from streaming_app.errors import IngestError
 from streaming_app.runtime import logs
 from streaming_app.runtime.java import ensure_java
-from streaming_app.runtime.s3a import ensure_s3a, s3a_settings
+from streaming_app.runtime.s3a import s3a_settings
 from streaming_app.runtime.spark_home import ensure_spark_home
 from streaming_app.text_checks import FUNCTIONS
 
@@ -72,14 +72,12 @@ def build_session(config: Config) -> SparkSession:
     for key, value in settings(config).items():
         builder = builder.config(key, value)
     try:
-        session = _with_functions(builder.getOrCreate())
+        return _with_functions(builder.getOrCreate())
     except Exception as error:  # whatever Java and Spark find wrong with their settings
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise IngestError(
             f"Spark did not start: {first}. Check spark.master and spark.conf, and the lines above."
         ) from error
-    ensure_s3a(session, config)
-    return session
 
 
 def _with_functions(session: SparkSession) -> SparkSession:

@@ -18,7 +18,7 @@ from tests.audit_lake import LakeBuilder
 from tests.dead_lake import HEADER, csv_row, event
 from tests.moto_server import CREDENTIALS, REGION, moto_server
 
-pytestmark = pytest.mark.spark
+pytestmark = [pytest.mark.spark, pytest.mark.timeout(600)]
 BUCKET = "gate-incoming"
 
 

@@ -23,7 +23,7 @@ from streaming_app.quality.gate import EXPECTATIONS, UNUSABLE
 from streaming_app.quality.rules import ROW_LEVEL
 from streaming_app.schema import Column, Dataset
 
-pytestmark = pytest.mark.spark
+pytestmark = [pytest.mark.spark, pytest.mark.timeout(900)]  # some hundred Spark jobs, on machines that may be busy
 
 TYPES = {
     "moment": "timestamp",

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from streaming_app.quality import Suite, compile_rule, like
 from streaming_app.schema import Column, Dataset
 
-pytestmark = pytest.mark.spark
+pytestmark = [pytest.mark.spark, pytest.mark.timeout(900)]  # some hundred Spark jobs, on machines that may be busy
 DATASET = Dataset(
     name="t", columns=(Column(name="text", type="string"), Column(name="at", type="timestamp")), time_column="at"
 )

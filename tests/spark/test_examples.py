@@ -74,7 +74,7 @@ def test_column_that_is_left_out_is_not_looked_at(spark, orders):
 
 
 @pytest.mark.parametrize(("amount", "code"), [("-1", 0), ("1", 2)])
-def test_check_config_says_whether_the_examples_hold(tmp_path, amount, code):
+def test_check_config_says_whether_the_examples_hold_also_where_spark_cannot_reach_the_lake(tmp_path, amount, code):
     suite = {"name": "s", "expectations": RULES, "examples": [{"row": {"amount": amount}, "fails": ["amount"]}]}
     file = tmp_path / "suite.json"
     file.write_text(json.dumps(suite))

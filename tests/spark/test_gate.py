@@ -21,7 +21,7 @@ from streaming_app.producer import write_samples
 from tests.audit_lake import LakeBuilder
 from tests.conftest import REPOSITORY
 
-pytestmark = pytest.mark.spark
+pytestmark = [pytest.mark.spark, pytest.mark.timeout(600)]
 SUITE = str(REPOSITORY / "conf/expectations/orders.yaml")
 
 
