@@ -159,7 +159,8 @@ def sink_options(loaded: Loaded, source: str, suite: Suite) -> SinkOptions:
         delimiter=config.sources.csv.delimiter,
         recorded=not is_foreign(config, source),
         storage=config.lake.s3.storage_options().to_options(),
-        **config.sink.model_dump(),
+        iceberg=config.iceberg.to_options() if config.sink.format == "iceberg" else {},
+        **config.sink.model_dump(exclude={"format"}),
     )
 
 

@@ -16,7 +16,7 @@ from batch_app.compaction.engine import Compactor, Outcome
 from batch_app.compaction.plan import Listed, Wanted, find
 from streaming_app.journal.ledger import LedgerFile
 from streaming_app.schema import Dataset
-from streaming_app.sink.datasource import DEAD_LETTER_SCHEMA, clean_schema
+from streaming_app.sink.layout import DEAD_LETTER_SCHEMA, clean_schema
 from streaming_app.sink.options import SinkOptions
 from streaming_app.sink.parquet_files import TableFiles
 from streaming_app.storage import Storage

@@ -25,7 +25,7 @@ from streaming_app.metrics.values import Values
 from streaming_app.progress import Batch, Lag, Standing
 from streaming_app.quality import Suite
 from streaming_app.schema import Dataset
-from streaming_app.sink.datasource import DEAD_LETTER_SCHEMA
+from streaming_app.sink.layout import DEAD_LETTER_SCHEMA
 from streaming_app.storage import StagedFile
 from tests.memory_storage import MemoryStorage
 

@@ -5,7 +5,7 @@
         aws.fail("POST", "uploadId=", status=503, code="SlowDown", times=2)
 
 Requests are served one at a time: moto checks a condition and writes in two steps, and loses records under concurrent
-PutRecords, where AWS does neither. The child ends when its standard input closes, so not even a killed test leaves one.
+PutRecords, where AWS does neither. Glue's UpdateTable with a version that is not the table's own is refused, as AWS does it. The child ends when its standard input closes, so not even a killed test leaves one.
 """
 
 from __future__ import annotations
@@ -143,7 +143,28 @@ class _Controlled:
 
     def _serve(self, environ: Any, start_response: Any) -> list[bytes]:
         with self._lock:
+            if environ.get("HTTP_X_AMZ_TARGET") == "AWSGlue.UpdateTable" and self._is_old(environ):
+                start_response("400 Bad Request", [("Content-Type", "application/x-amz-json-1.1")])
+                return [json.dumps({"__type": "ConcurrentModificationException", "message": "version"}).encode()]
             return list(self._application(environ, start_response))
+
+    def _is_old(self, environ: Any) -> bool:
+        """Whether an UpdateTable names a version that another call has made an old one."""
+        import io
+
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        environ["wsgi.input"] = io.BytesIO(body)
+        asked = json.loads(body)
+        if "VersionId" not in asked:
+            return False
+        name = json.dumps({"DatabaseName": asked["DatabaseName"], "Name": asked["TableInput"]["Name"]}).encode()
+        more = {
+            "wsgi.input": io.BytesIO(name),
+            "CONTENT_LENGTH": str(len(name)),
+            "HTTP_X_AMZ_TARGET": "AWSGlue.GetTable",
+        }
+        answer = json.loads(b"".join(self._application({**environ, **more}, lambda *_: None)))
+        return bool(answer["Table"].get("VersionId") != asked["VersionId"])
 
     def _fail(self, fault: Fault, environ: Any, start_response: Any) -> list[bytes]:
         body = b""

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from streaming_app.schema import Dataset
-from streaming_app.sink.datasource import DEAD_LETTER_SCHEMA, clean_schema
+from streaming_app.sink.layout import DEAD_LETTER_SCHEMA, clean_schema
 
 ORDERS = (  # input_source, order_date, order_id, city, item, quantity, amount, order_ts
     ("stream", "2026-03-01", "o1", "Jakarta", "Tea", 1, "10.00", datetime(2026, 3, 1, 9, 30, tzinfo=UTC)),

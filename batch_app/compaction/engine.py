@@ -20,7 +20,7 @@ from batch_app.compaction.plan import File, Group
 from batch_app.compaction.reading import Proof, UnfitError, read_table, stamps_of
 from streaming_app.journal.ledger import LedgerFile
 from streaming_app.schema import CLEAN, Dataset, Decoded
-from streaming_app.sink.datasource import DEAD_LETTER_SCHEMA, clean_schema
+from streaming_app.sink.layout import DEAD_LETTER_SCHEMA, clean_schema
 from streaming_app.sink.options import SinkOptions
 from streaming_app.sink.parquet_files import TableFiles
 from streaming_app.storage import Storage, is_s3

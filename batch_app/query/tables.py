@@ -16,7 +16,7 @@ import pyarrow.fs as pafs
 from streaming_app.config import Loaded
 from streaming_app.errors import ConfigError, SinkError
 from streaming_app.schema import CLEAN, DEAD_DATE, DEAD_LETTER, INPUT_SOURCE, Dataset
-from streaming_app.sink.datasource import DEAD_LETTER_SCHEMA, clean_schema
+from streaming_app.sink.layout import DEAD_LETTER_SCHEMA, clean_schema
 from streaming_app.storage import StorageOptions, is_s3, open_storage
 
 _HIDDEN: Final = (".", "_")

@@ -14,7 +14,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from streaming_app.schema import CLEAN, DEAD_DATE, DEAD_LETTER, INPUT_SOURCE, Dataset, InputSource
-from streaming_app.sink.datasource import DEAD_LETTER_SCHEMA, clean_schema
+from streaming_app.sink.layout import DEAD_LETTER_SCHEMA, clean_schema
 
 TABLES: Final = (CLEAN, DEAD_LETTER)
 _SIMPLE: Final = {

@@ -232,6 +232,21 @@ def _catalog(config: Config) -> Findings:
         )
 
 
+def _iceberg(config: Config) -> Findings:
+    iceberg = config.iceberg
+    if config.sink.format != "iceberg":
+        return
+    if not iceberg.namespace:
+        yield Contradiction(("iceberg.namespace", "sink.format"), "name the namespace of this lake's Iceberg tables")
+    if iceberg.type == "rest" and not iceberg.uri:
+        yield Contradiction(("iceberg.uri", "iceberg.type"), "name the REST catalog's address")
+    if config.catalog.type == "glue" and iceberg.type == "glue" and config.catalog.database == iceberg.namespace:
+        yield Contradiction(
+            ("iceberg.namespace", "catalog.database"),
+            "a Glue database cannot hold clean and dead_letter twice; name another, or set catalog.type: none",
+        )
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches what listens on `host`."""
     try:
@@ -307,6 +322,7 @@ CHECKS: Final[tuple[Callable[[Config], Findings], ...]] = (
     _window_too_short,
     _sns_without_topic,
     _catalog,
+    _iceberg,
     _spark_settings,
     _page_for_everybody,
 )

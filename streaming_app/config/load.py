@@ -124,6 +124,7 @@ class _Load:
             self._problems += suite_check(suite, suite_file, dataset)
         positions = self._positions(config.sources.kinesis.start_positions) if config else ""
         self._pii_key(dataset_file, dataset)
+        self._iceberg_days(config, dataset_file, dataset)
         if self._problems or config is None or dataset is None:
             raise self._error()
         secrets = frozenset(self._secrets)
@@ -181,6 +182,12 @@ class _Load:
         except ValueError as error:
             self._problems.append(Problem(file, "", str(error)))
             return ""
+
+    def _iceberg_days(self, config: Config | None, file: str, dataset: Dataset | None) -> None:
+        """Iceberg's hidden partitions are days in UTC, and a file's rows are all of one."""
+        if config and dataset and config.sink.format == "iceberg" and dataset.time_zone != "UTC":
+            what = "sink.format: iceberg needs UTC, as an Iceberg table is partitioned by days in UTC"
+            self._problems.append(Problem(file, "time_zone", what))
 
     def _pii_key(self, file: str, dataset: Dataset | None) -> None:
         """The key of `pii: hash` is a secret, and has to be there."""

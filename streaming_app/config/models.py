@@ -326,6 +326,9 @@ class SourcesConfig(Model):
 class SinkConfig(Model):
     """Parquet files of the lake."""
 
+    format: Literal["parquet", "iceberg"] = Field(
+        "parquet", description="iceberg: the same files, and a commit of the table for each batch (docs/iceberg.md)."
+    )
     compression: Literal["zstd", "snappy", "gzip", "none"] = "zstd"
     row_group_bytes: Bytes = Field(64 << 20, description="Arrow bytes that are gathered before a row group is written.")
     target_file_bytes: Bytes = Field(
@@ -402,6 +405,26 @@ class CatalogConfig(Model):
     since: date = Field(date(2020, 1, 1), description="projection: the first day that readers look for.")
     region: str = Field("", description="Region; empty takes boto3's default.")
     endpoint_url: Endpoint = Field("", description="Another endpoint than AWS's own.")
+
+
+class IcebergConfig(Model):
+    """The catalog of `sink.format: iceberg`. Credentials: boto3's default chain; of REST pyiceberg's own variables."""
+
+    type: Literal["glue", "rest"] = Field(
+        "glue", description="AWS Glue, or a catalog that speaks Iceberg's REST interface."
+    )
+    namespace: Annotated[str, AfterValidator(_database)] = Field(
+        "",
+        description="Namespace (Glue: database) with the tables clean and dead_letter; both are made when they are absent.",
+    )
+    uri: Endpoint = Field("", description="rest: where the catalog is.")
+    warehouse: str = Field("", description="rest: the warehouse's name, where the catalog has several.")
+    region: str = Field("", description="glue: region; empty takes boto3's default.")
+    endpoint_url: Endpoint = Field("", description="glue: another endpoint than AWS's own.")
+
+    def to_options(self) -> dict[str, str]:
+        """As the sink's options have it."""
+        return {name: str(value) for name, value in self.model_dump().items() if value}
 
 
 class CloudWatchConfig(Model):
@@ -493,6 +516,7 @@ class Config(Model):
     alerts: AlertsConfig = AlertsConfig()
     athena: AthenaConfig = AthenaConfig()
     catalog: CatalogConfig = CatalogConfig()
+    iceberg: IcebergConfig = IcebergConfig()
     metrics: MetricsConfig = MetricsConfig()
     service: ServiceConfig = ServiceConfig()
     spark: SparkConfig = SparkConfig()

@@ -25,6 +25,7 @@ from streaming_app.journal.read_log import ReadLog
 from streaming_app.journal.spark_log import epoch_of_batch, is_committed, remove_leftovers
 from streaming_app.journal.suites import SuiteBindings
 from streaming_app.schema import CLEAN, DEAD_LETTER, Stage
+from streaming_app.sink.iceberg import Mark, by_table, checkpoint_id, open_tables
 from streaming_app.sink.options import SinkOptions
 from streaming_app.storage import Published, is_s3
 from streaming_app.thresholds import Judgement, Tally, from_window, judge, to_window
@@ -100,6 +101,7 @@ class Committer:
         self._limits = options.load_limits()
         self._deduplicate = options.load_dataset().deduplicate
         self._keys = KeyLog(self._checkpoint)
+        self._iceberg = open_tables(options)
 
     def commit(self, results: Sequence[TaskResult], batch_id: int) -> Entry:
         """Make a batch part of the lake.
@@ -250,9 +252,12 @@ class Committer:
         return False
 
     def _mark_published(self, entry: Entry) -> None:
-        """The keys first: a batch above the mark is gone through again after a crash, one below it never."""
+        """Keys and table first: a batch above the mark is gone through again after a crash, one below it never."""
         if self._deduplicate and entry.keys:
             self._keys.advance(entry.batch_id, entry.keys, entry.committed_at, self._deduplicate.within)
+        if self._iceberg and entry.files:
+            files = by_table(entry.files, self._options.input_source)
+            self._iceberg.commit(files, Mark(checkpoint_id(self._checkpoint), entry.batch_id, entry.source))
         self._ledger.mark_published(entry.batch_id)
 
     def _publish_all(self, entry: Entry) -> None:

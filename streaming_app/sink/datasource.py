@@ -22,60 +22,16 @@ from pyspark.sql.types import StructType
 
 from streaming_app.errors import ConfigError
 from streaming_app.journal.keys import Segment
-from streaming_app.schema import CLEAN, DEAD_DATE, DEAD_LETTER, INGESTED_AT, Dataset, Decoded, Judged, Keyed, Stage
+from streaming_app.schema import CLEAN, DEAD_DATE, DEAD_LETTER, INGESTED_AT, Decoded, Judged, Keyed, Stage
 from streaming_app.sink.commit import Committer, TaskResult
 from streaming_app.sink.duplicates import Duplicates
+from streaming_app.sink.layout import DEAD_LETTER_SCHEMA, TIMESTAMP, clean_schema
 from streaming_app.sink.options import SinkOptions
 from streaming_app.sink.parquet_files import TableFiles
 from streaming_app.sink.personal import PersonalData
 from streaming_app.thresholds import RuleLimit, Skips
 
 FORMAT: Final = "qsr-lake"
-_TIMESTAMP: Final = pa.timestamp("us", tz="UTC")
-_ARROW_TYPES: Final = {
-    "string": pa.string(),
-    "int": pa.int32(),
-    "bigint": pa.int64(),
-    "double": pa.float64(),
-    "boolean": pa.bool_(),
-    "date": pa.date32(),
-    "timestamp": _TIMESTAMP,
-}
-DEAD_LETTER_SCHEMA: Final = pa.schema(
-    [
-        ("dead_letter_id", pa.string()),
-        (Judged.STAGE, pa.string()),
-        (Judged.REASONS, pa.list_(pa.string())),
-        (Judged.RAW, pa.string()),
-        (Judged.RAW_ENCODING, pa.string()),
-        ("source", pa.string()),
-        (Decoded.POSITION, pa.string()),
-        (Decoded.ARRIVED_AT, _TIMESTAMP),
-        (INGESTED_AT, _TIMESTAMP),
-        ("suite_fingerprint", pa.string()),
-    ]
-)
-
-
-def clean_schema(dataset: Dataset) -> pa.Schema:
-    """Arrow schema of the clean table's files; the partition columns stand in their paths.
-
-    `quality_warnings` is always there, null in every row where the suite has no such rules: the table is a contract
-    with Athena, which does not change when a rule does.
-    """
-    columns = [
-        (column.name, pa.decimal128(*column.decimal_digits) if column.decimal_digits else _ARROW_TYPES[column.type])
-        for column in dataset.columns
-    ]
-    return pa.schema(
-        [
-            *columns,
-            (Decoded.RESCUED, pa.string()),
-            (Judged.WARNINGS, pa.list_(pa.string())),
-            (Decoded.POSITION, pa.string()),
-            (INGESTED_AT, _TIMESTAMP),
-        ]
-    )
 
 
 def dead_letter_id(source: str, position: str) -> str:
@@ -228,7 +184,7 @@ class TaskWriter:
             self._clean.add(f"{partition}={date.isoformat()}", self._conform(rows))
 
     def _conform(self, rows: pa.RecordBatch) -> pa.RecordBatch:
-        made = {INGESTED_AT: pa.repeat(pa.scalar(self._now, _TIMESTAMP), rows.num_rows)}
+        made = {INGESTED_AT: pa.repeat(pa.scalar(self._now, TIMESTAMP), rows.num_rows)}
         if Judged.WARNINGS not in rows.schema.names:
             made[Judged.WARNINGS] = pa.nulls(rows.num_rows, pa.list_(pa.string()))
         arrays = [
@@ -242,7 +198,7 @@ class TaskWriter:
         _count(rows.column(Judged.REASONS).flatten(), self._by_reason)
         source, count = self._options.source, rows.num_rows
         positions = rows.column(Decoded.POSITION)
-        now = pa.repeat(pa.scalar(self._now, _TIMESTAMP), count)
+        now = pa.repeat(pa.scalar(self._now, TIMESTAMP), count)
         made = {
             "dead_letter_id": pa.array([dead_letter_id(source, position) for position in positions.to_pylist()]),
             Judged.RAW: self._personal.raws(rows).cast(pa.string()),

@@ -22,6 +22,7 @@ class SinkOptions:
     `source` names the input in dead letters (`kinesis:pos-orders`), `owner` its staged files (`kinesis`). `limits` are the
     circuit breaker's (`Limits.to_json`), `delimiter` is the one of CSV records in dead letters. `recorded`: the source has
     epochs and a read log, against which rows are counted; without them a batch counts as read what reached the sink.
+    `iceberg`: the catalog whose tables take the files (`IcebergConfig.to_options`); empty leaves plain Parquet.
     """
 
     lake: str
@@ -40,6 +41,7 @@ class SinkOptions:
     limits: dict[str, Any] = field(default_factory=dict)
     delimiter: str = ","
     recorded: bool = True
+    iceberg: dict[str, str] = field(default_factory=dict)
 
     def to_options(self) -> dict[str, str]:
         """As options of a Spark data source."""

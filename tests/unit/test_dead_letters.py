@@ -22,7 +22,8 @@ from batch_app.output import visible
 from streaming_app.errors import ConfigError
 from streaming_app.journal.read_log import ReadLog
 from streaming_app.schema import InputSource
-from streaming_app.sink.datasource import DEAD_LETTER_SCHEMA, dead_letter_id
+from streaming_app.sink.datasource import dead_letter_id
+from streaming_app.sink.layout import DEAD_LETTER_SCHEMA
 from tests.dead_lake import DeadLake, dead_lake, event
 from tests.memory_storage import MemoryStorage
 

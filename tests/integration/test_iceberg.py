@@ -1,0 +1,198 @@
+"""The sink's Iceberg commit on a real catalog interface (Glue on moto's server), read back by pyiceberg."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from streaming_app.errors import SinkError
+from streaming_app.journal.ledger import Ledger
+from streaming_app.schema import Column
+from streaming_app.sink.commit import Committer
+from streaming_app.sink.iceberg import Mark, NewFile, open_tables
+from tests.moto_server import CREDENTIALS, moto_server
+from tests.property.test_commit_crashes import EXPECTED, prepare, write
+
+pytest.importorskip("pyiceberg")
+
+
+@pytest.fixture(scope="module")
+def aws():
+    with moto_server() as server:
+        yield server
+
+
+@pytest.fixture
+def sink(aws, tmp_path, orders, monkeypatch, request):
+    """A checkpoint with one planned batch of 20 rows, and a namespace of its own."""
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    namespace = f"n{abs(hash(request.node.name))}"
+    settings = {"type": "glue", "namespace": namespace, "region": "us-east-1", "endpoint_url": aws.url}
+    return replace(prepare(tmp_path, orders), iceberg=settings)
+
+
+def table(sink, name: str):
+    return open_tables(sink)._load(name)
+
+
+def rows(sink) -> list[str]:
+    """Source positions of all rows of both tables."""
+    return sorted(
+        position
+        for name in ("clean", "dead_letter")
+        for position in table(sink, name).scan().to_arrow()["source_position"].to_pylist()
+    )
+
+
+def test_a_batch_is_one_snapshot_with_its_number_and_days_and_sources_are_hidden_partitions(sink, orders):
+    Committer(sink).commit(write(sink, orders), 0)
+    assert rows(sink) == EXPECTED
+    clean = table(sink, "clean")
+    assert clean.metadata.format_version == 2
+    (snapshot,) = clean.metadata.snapshots
+    assert (snapshot.summary["qsr.source"], snapshot.summary["qsr.batch"]) == ("test", "0")
+    assert [field.name for field in clean.spec().fields] == ["order_ts_day", "input_source"]
+    found = clean.scan(row_filter="input_source = 'stream'").to_arrow()
+    assert found.num_rows == 16
+    assert found["input_source"].to_pylist() == ["stream"] * 16  # stands in no file
+    assert clean.scan(row_filter="input_source = 'batch'").to_arrow().num_rows == 0
+    assert found["order_ts"].type.tz == "UTC"
+
+
+def test_a_batch_that_is_committed_again_is_left_out(sink, orders):
+    committer = Committer(sink)
+    committer.commit(write(sink, orders), 0)
+    Ledger(sink.open_checkpoint())._storage.delete(["ledger/published.json"])  # cut off before the mark
+    Committer(sink).recover()
+    Committer(sink).commit(write(sink, orders), 0)
+    assert rows(sink) == EXPECTED
+    assert len(table(sink, "clean").metadata.snapshots) == 1
+
+
+def test_a_catalog_that_fails_leaves_the_batch_for_recovery(sink, orders, aws):
+    aws.fail("POST", "AWSGlue.UpdateTable", status=400, code="AccessDeniedException", times=-1)
+    try:
+        with pytest.raises(SinkError, match=r"made up for when the source starts again"):
+            Committer(sink).commit(write(sink, orders), 0)
+    finally:
+        aws.heal()
+    assert Ledger(sink.open_checkpoint()).published_through() == -1
+    assert Committer(sink).recover().finished == (0,)
+    assert rows(sink) == EXPECTED
+
+
+def test_an_answer_that_got_lost_does_not_make_the_batch_come_twice(sink, orders, aws):
+    open_tables(sink)._load("clean")
+    aws.fail("POST", "AWSGlue.UpdateTable", done=True, times=2)
+    try:
+        Committer(sink).commit(write(sink, orders), 0)
+    except SinkError:
+        Committer(sink).recover()
+    finally:
+        aws.heal()
+    assert rows(sink) == EXPECTED
+
+
+def test_a_new_checkpoint_counts_its_batches_anew(sink, orders, tmp_path):
+    Committer(sink).commit(write(sink, orders), 0)
+    other = replace(prepare(tmp_path / "other", orders), iceberg=sink.iceberg, lake=sink.lake)
+    Committer(other).commit(write(other, orders), 0)
+    assert Counter(Counter(rows(sink)).values()) == {2: 20}
+
+
+def test_two_sources_commit_at_once_and_none_loses(sink, orders):
+    results = write(sink, orders)
+    files = [file for result in results for file in result.files if file.table == "clean"]
+    for file in files:
+        sink.open_lake().publish(file.staged)
+    new = [NewFile(file.staged.key, file.partition, "stream") for file in files]
+    errors = []
+
+    def run(number: int) -> None:
+        try:
+            for batch in range(2):
+                open_tables(sink).commit({"clean": new[number : number + 1]}, Mark(f"c{number}", batch, "s"))
+        except SinkError as error:
+            errors.append(error)
+
+    open_tables(sink)._load("clean")
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    clean = table(sink, "clean")
+    assert len(clean.metadata.snapshots) == 6
+    assert {key: value for key, value in clean.properties.items() if key.startswith("qsr.")} == {
+        f"qsr.through.c{number}": "1" for number in range(3)
+    }
+
+
+def test_files_are_replaced_in_one_commit_and_once(sink, orders, tmp_path):
+    Committer(sink).commit(write(sink, orders), 0)
+    tables, clean = open_tables(sink), table(sink, "clean")
+    paths = [entry["file_path"] for entry in clean.inspect.files().to_pylist()]
+    old = [new_file(sink, path) for path in sorted(paths)]
+    days = {file.partition for file in old}
+    again = replace(sink, checkpoint=str(tmp_path / "other"))
+    results = write(again, orders)  # the same rows again, as a compaction would have written them
+    files = [file for result in results for file in result.files if file.table == "clean"]
+    for file in files:
+        sink.open_lake().publish(file.staged)
+    new = [NewFile(file.staged.key, file.partition, "stream") for file in files]
+    assert {file.partition for file in new} == days
+    for _ in range(2):
+        tables.replace("clean", old, new, {"qsr.compaction": "0"})
+    assert rows(sink) == EXPECTED
+    assert len(table(sink, "clean").metadata.snapshots) == 2
+    assert {file.key for file in (*old, *new)} == tables.referenced("clean")
+    with pytest.raises(SinkError, match="some of the files"):
+        tables.replace("clean", [old[0], new[0]], [old[1]], {})
+
+
+def new_file(sink, path: str) -> NewFile:
+    key = path.removeprefix(f"{Path(sink.lake).as_uri()}/")
+    return NewFile(key, key.split("/")[2], "stream")
+
+
+def test_added_files_are_added_once(sink, orders):
+    results = write(sink, orders)
+    files = [file for result in results for file in result.files if file.table == "clean"]
+    for file in files:
+        sink.open_lake().publish(file.staged)
+    new = [NewFile(file.staged.key, file.partition, "stream") for file in files]
+    tables = open_tables(sink)
+    assert tables.add({"clean": new[:2]}, {}) == 2
+    assert tables.add({"clean": new}, {}) == len(new) - 2
+    assert tables.add({"clean": new}, {}) == 0
+    assert table(sink, "clean").scan().to_arrow().num_rows == 16
+
+
+def test_a_column_that_the_dataset_gained_is_null_in_old_rows(sink, orders):
+    Committer(sink).commit(write(sink, orders), 0)
+    wider = orders.model_copy(update={"columns": (*orders.columns, Column(name="tip", type="decimal(10,2)"))})
+    tables = open_tables(replace(sink, dataset=wider.to_option()))
+    clean = tables._load("clean")
+    assert clean.scan().to_arrow()["tip"].null_count == 16
+
+
+def test_snapshots_from_before_a_moment_are_forgotten_but_for_the_newest(sink, orders, tmp_path):
+    Committer(sink).commit(write(sink, orders), 0)
+    other = replace(prepare(tmp_path / "other", orders), iceberg=sink.iceberg, lake=sink.lake)
+    Committer(other).commit(write(other, orders), 0)
+    assert open_tables(sink).expire(4_000_000_000.0) == 2  # one of each table
+    assert len(table(sink, "clean").metadata.snapshots) == 1
+    assert len(rows(sink)) == 40
+
+
+def test_partition_days_are_those_of_the_files(sink, orders):
+    Committer(sink).commit(write(sink, orders), 0)
+    partitions = table(sink, "clean").inspect.partitions().to_pylist()
+    assert {row["partition"]["order_ts_day"] for row in partitions} == {date(2026, 3, 1), date(2026, 3, 2)}
