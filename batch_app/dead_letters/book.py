@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -125,10 +125,13 @@ class Taken:
 
 
 class Book:
-    """The book inside `checkpoints/dead_letters`. Guarantee: each id is in one action at most that was not released."""
+    """The book inside `checkpoints/dead_letters`. Guarantee: each id is in one action at most that was not released.
 
-    def __init__(self, storage: Storage, lake: Storage) -> None:
-        self._storage, self._lake = storage, lake
+    `follow` is called with each action whose files are visible, before it counts as finished: again, if that was cut off.
+    """
+
+    def __init__(self, storage: Storage, lake: Storage, follow: Callable[[Action], None] = lambda _: None) -> None:
+        self._storage, self._lake, self._follow = storage, lake, follow
         self._log = SequencedLog(storage, _PREFIX)
         self.actions: dict[int, Action] = {}
         self.released: set[int] = set()
@@ -208,6 +211,8 @@ class Book:
             states = [self._lake.publish(file.staged) for file in action.files]
             if Published.GONE in states:
                 self._release(action)
+            elif action.files:
+                self._follow(action)
             finished.append(action)
         if finished:
             self._storage.put(_POINTER, json.dumps({"through": finished[-1].number}).encode())

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from batch_app.dead_letters.book import Book
+from batch_app.dead_letters.book import Action, Book
 from batch_app.dead_letters.decoding import CsvHeaders, RowDecoders
 from batch_app.dead_letters.records import Records
 from batch_app.dead_letters.selection import Selection
 from batch_app.dead_letters.table import DeadLetters
 from streaming_app.config import Loaded
+from streaming_app.config.models import SourceName
 from streaming_app.journal.read_log import ReadLog
 from streaming_app.places import INPUT_SOURCES, checkpoint_of, dead_letters_of
 from streaming_app.quality import Suite
 from streaming_app.quality.words import explain
 from streaming_app.schema import InputSource
+from streaming_app.sink.iceberg import Mark, by_table, open_tables
 from streaming_app.storage import open_storage
+from streaming_app.streams import sink_options
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,20 @@ def open_letters(loaded: Loaded, suite: Suite, selection: Selection) -> Opened:
     config = loaded.config
     storage = config.lake.s3.storage_options()
     lake = open_storage(config.lake.root, storage)
-    book = Book(open_storage(dead_letters_of(config), storage), lake).read()
+    book = Book(open_storage(dead_letters_of(config), storage), lake, _table_commit(loaded, suite)).read()
     sources = [name for name, label in INPUT_SOURCES.items() if label is InputSource.BATCH]
     headers = CsvHeaders(*(ReadLog(open_storage(checkpoint_of(config, name), storage)) for name in sources))
     decoders = RowDecoders(loaded.dataset, headers, config.sources.csv.delimiter)
     return Opened(loaded, suite, selection, DeadLetters(lake, book.taken), book, decoders)
+
+
+def _table_commit(loaded: Loaded, suite: Suite) -> Callable[[Action], None]:
+    """What makes a replay's files part of the Iceberg table, once; nothing for plain Parquet."""
+    tables = open_tables(sink_options(loaded, SourceName.CSV, suite))
+
+    def commit(action: Action) -> None:
+        if tables:
+            files = by_table(action.files, action.input_source)
+            tables.commit(files, Mark("dead_letters", action.number, f"replay:{action.source}"))
+
+    return commit
