@@ -40,7 +40,7 @@ from streaming_app.errors import ConfigError
 from streaming_app.places import compactions_of, hold_lake_schema
 from streaming_app.quality import Suite
 from streaming_app.schema import CLEAN, Column, Decoded, Pii
-from streaming_app.sink.datasource import clean_schema
+from streaming_app.sink.layout import clean_schema
 from streaming_app.sink.options import SinkOptions
 from streaming_app.sink.parquet_files import TableFiles
 from streaming_app.storage import Storage, open_storage

@@ -64,6 +64,11 @@ def wanted_of(options: argparse.Namespace) -> Wanted:
 def compact(loaded: Loaded, suite: Suite, wanted: Wanted, *, dry_run: bool = False) -> Outcome:
     """Compact what is wanted, first finishing what an earlier run left; without a dry run the lake changes."""
     config = loaded.config
+    if config.sink.format == "iceberg":
+        raise ConfigError(
+            "sink.format is iceberg: whoever moves a file has to commit that to the table, which compact does not do yet; run"
+            " Spark's rewrite_data_files instead (docs/iceberg.md)"
+        )
     if not dry_run:
         hold_lake_schema(loaded)
     lake, book = open_book(config)
