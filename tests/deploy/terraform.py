@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -38,6 +39,7 @@ resource "%s" "%s" {
   }
 }
 """
+_DRAWN = re.compile(r"\x1b\[[0-9;]*m|[│╷╵├─]")  # colours and boxes around what Terraform says
 _MIRROR = """
 provider_installation {
   filesystem_mirror {
@@ -102,7 +104,7 @@ class Terraform:
         done = self._call("plan", "-input=false", "-refresh=false", f"-state={self._folder / 'none.tfstate'}",
                           self._variables(variables), timeout=300)  # fmt: skip
         assert done.returncode, "the variables were accepted"
-        return " ".join((done.stdout + done.stderr).split())
+        return " ".join(_DRAWN.sub("", done.stdout + done.stderr).split())
 
     def outputs(self) -> dict[str, Any]:
         """Outputs by name."""
