@@ -87,7 +87,7 @@ locals {
   metrics = { for who, namespaces in { streaming = [local.namespace, "Glue"], batch = ["Glue"] } : who => {
     sid        = "Metrics"
     actions    = ["cloudwatch:PutMetricData"]
-    resources  = ["*"] # see above
+    resources  = ["*"] # CloudWatch knows no resource for sending
     conditions = [{ test = "StringEquals", variable = "cloudwatch:namespace", values = namespaces }]
   } }
 
