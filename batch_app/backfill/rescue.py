@@ -93,6 +93,10 @@ def run_rescue(options: argparse.Namespace) -> int:
     if options.paths or options.skip_existing or options.key or options.input_source:
         raise ConfigError("--rescue works on the lake's own rows: it takes --since, --until and --dry-run, no paths")
     loaded, suite = load_all(options.config, options.overrides)
+    if loaded.config.sink.format == "iceberg":
+        raise ConfigError(
+            "--rescue rewrites files, which an Iceberg table (sink.format) would not learn of; update the table itself"
+        )
     column = _column(loaded, options.rescue)
     outcome = Outcome(options.dry_run, column.name)
     if not options.dry_run:
