@@ -176,10 +176,13 @@ test-cluster: $(STAMP) ## from a fresh clone to a job on a standalone Spark clus
 	$(BIN)/python -m pytest --deploy tests/deploy/test_cluster.py $(ARGS)
 
 .PHONY: deploy-lock
-deploy-lock: $(STAMP) ## write deploy/requirements.txt anew: what a deployment needs of requirements.lock, without pyspark
+deploy-lock: $(STAMP) ## write deploy/requirements.txt (without pyspark) and image.txt (the Dockerfile's) anew from requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--extra query --constraint requirements.lock --custom-compile-command "make deploy-lock" \
 		--no-emit-package pyspark --no-emit-package py4j setup.cfg --output-file deploy/requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--extra query --extra iceberg --constraint requirements.lock --custom-compile-command "make deploy-lock" \
+		setup.cfg --output-file deploy/image.txt
 
 # Tools of a release, in an environment of their own.
 RELEASE := build/release/bin

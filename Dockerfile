@@ -1,0 +1,43 @@
+# The service and the batch application, for a driver on its own (local[*], or a client of a Spark cluster).
+#
+#   docker build --build-arg PYTHON_IMAGE=python:3.12-slim-bookworm@sha256:... -t qsr-ingest .
+#   docker run --rm -e LAKE_BUCKET=... -p 127.0.0.1:9464:9464 qsr-ingest
+#
+# PYTHON_IMAGE should name a digest, so that the same image is built tomorrow; Python packages and jars are pinned by hash here.
+# Bookworm, because it has Java 17, which Spark 4.1 and S3A are tried with.
+ARG PYTHON_IMAGE=python:3.12-slim-bookworm
+
+FROM ${PYTHON_IMAGE} AS build
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+WORKDIR /src
+RUN python -m venv /opt/qsr-ingest
+COPY deploy/image.txt deploy/image.txt
+RUN /opt/qsr-ingest/bin/pip install --require-hashes --requirement deploy/image.txt
+# What a checkpoint on S3 needs beside Spark (docs/s3.md).
+COPY deploy/maven/ deploy/maven/
+RUN python deploy/maven/fetch.py deploy/maven/s3a.sha256 /opt/s3a
+COPY setup.cfg pyproject.toml README.md LICENSE ./
+COPY streaming_app/ streaming_app/
+COPY batch_app/ batch_app/
+RUN /opt/qsr-ingest/bin/pip install --no-deps .
+
+FROM ${PYTHON_IMAGE}
+# hadolint ignore=DL3008 # the digest of PYTHON_IMAGE pins the base; Java's security updates are wanted
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends openjdk-17-jre-headless procps tini \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --uid 10001 --create-home qsr
+COPY --from=build /opt/qsr-ingest /opt/qsr-ingest
+COPY --from=build /opt/s3a /opt/s3a
+COPY conf/ /app/conf/
+# Spark's launcher puts SPARK_DIST_CLASSPATH behind its own jars.
+ENV PATH=/opt/qsr-ingest/bin:$PATH PYTHONUNBUFFERED=1 SPARK_DIST_CLASSPATH=/opt/s3a/* QSR_METRICS_PORT=9464
+WORKDIR /app
+USER 10001
+EXPOSE 9464
+# Alive is not ready: a service that still recovers must not be killed for it.
+HEALTHCHECK --interval=30s --timeout=10s --start-period=2m --retries=3 \
+    CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen(f'http://127.0.0.1:{os.environ[\"QSR_METRICS_PORT\"]}/healthz', timeout=5)"]
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["tini", "--", "python", "-m"]
+CMD ["streaming_app", "run", "--config", "conf/production.yaml"]
