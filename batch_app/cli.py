@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     gate.add_parser(commands)
     backfill.add_parsers(commands)
     compaction.add_parser(commands)
+    compaction.add_vacuum_parser(commands)
     query.add_parser(commands)
     trace.add_parser(commands)
     catalog.add_parser(commands)

@@ -16,7 +16,7 @@ from streaming_app.config.models import KinesisConfig, SourceName
 from streaming_app.errors import ConfigError
 from streaming_app.journal.suites import SuiteBindings
 from streaming_app.pipeline import RowRule, process, process_keyed
-from streaming_app.places import checkpoint_of, is_foreign, source_label
+from streaming_app.places import checkpoint_of, compactions_of, is_foreign, source_label
 from streaming_app.quality import Rule, Suite, compile_rule, looked_at_sql
 from streaming_app.runtime.s3a import checkpoint_uri
 from streaming_app.schema import Dataset
@@ -160,6 +160,7 @@ def sink_options(loaded: Loaded, source: str, suite: Suite) -> SinkOptions:
         recorded=not is_foreign(config, source),
         storage=config.lake.s3.storage_options().to_options(),
         iceberg=config.iceberg.to_options() if config.sink.format == "iceberg" else {},
+        compactions=compactions_of(config) if config.catalog.moves_partitions else "",
         **config.sink.model_dump(exclude={"format"}),
     )
 

@@ -26,15 +26,14 @@ DAY = "order_date=2026-03-01"
 
 
 def options(dataset: Dataset, **more) -> SinkOptions:
+    given = {"owner": "kinesis", "dataset": dataset.to_option(), **more}
     return SinkOptions(
         lake="unused",
         checkpoint="unused",
         source="kinesis:orders",
-        owner="kinesis",
         input_source="stream",
-        dataset=dataset.to_option(),
         suite_fingerprint="f",
-        **more,
+        **given,
     )
 
 

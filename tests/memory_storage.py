@@ -18,7 +18,7 @@ class MemoryStorage:
 
     def __init__(self) -> None:
         self._objects: dict[str, tuple[bytes, ObjectInfo]] = {}
-        self._staged: dict[str, tuple[str, StagedFile, bytes]] = {}
+        self._staged: dict[str, tuple[str, StagedFile, bytes, datetime]] = {}
         self._lock = threading.Lock()
 
     @property
@@ -60,6 +60,12 @@ class MemoryStorage:
             raise FileNotFoundError(key)
         return io.BytesIO(data)
 
+    def copy(self, key: str, to: str) -> None:
+        data = self.get(key)
+        if data is None:
+            raise FileNotFoundError(key)
+        self.put(to, data)
+
     def stage(self, key: str, owner: str) -> MemoryStagingFile:
         require_owner(key, owner)
         return MemoryStagingFile(self._staged, key, owner)
@@ -81,9 +87,15 @@ class MemoryStorage:
             held[1] for held in list(self._staged.values()) if held[0] == owner and held[1].key.startswith(folders)
         )
 
+    def abandoned(self, prefixes: Iterable[str], before: datetime) -> Iterator[StagedFile]:
+        folders = tuple(f"{prefix}/" if prefix else "" for prefix in prefixes)
+        for _, staged, _, begun in list(self._staged.values()):
+            if staged.key.startswith(folders) and begun < before:
+                yield staged
+
 
 class MemoryStagingFile(ArrowSink):
-    def __init__(self, place: dict[str, tuple[str, StagedFile, bytes]], key: str, owner: str) -> None:
+    def __init__(self, place: dict[str, tuple[str, StagedFile, bytes, datetime]], key: str, owner: str) -> None:
         self._place, self._key, self._owner = place, key, owner
         self._id, self._data = uuid.uuid4().hex, bytearray()
 
@@ -93,7 +105,7 @@ class MemoryStagingFile(ArrowSink):
 
     def finish(self) -> StagedFile:
         staged = StagedFile(self._key, len(self._data), {"id": self._id})
-        self._place[self._id] = (self._owner, staged, bytes(self._data))
+        self._place[self._id] = (self._owner, staged, bytes(self._data), datetime.now(UTC))
         return staged
 
     def abort(self) -> None:
@@ -133,6 +145,9 @@ class CutOffStorage:
     def delete(self, keys: Iterable[str]) -> None:
         for key in keys:
             self._change(lambda key=key: self._inner.delete([key]))
+
+    def copy(self, key: str, to: str) -> None:
+        self._change(lambda: self._inner.copy(key, to))
 
     def publish(self, staged: StagedFile) -> Published:
         return Published(self._change(lambda: self._inner.publish(staged)))

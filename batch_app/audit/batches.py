@@ -67,8 +67,8 @@ class BatchChecker:
 
     def check(self, batch: Batch) -> Checked:
         """Files first, then the rows in them."""
-        sizes = {file.staged.key: self._files.size_of(file.staged.key) for file in batch.entry.files}
         gone = {file.staged.key: self._compactions.find(file.staged.key) for file in batch.entry.files}
+        sizes = {key: self._files.listed(key) if found else self._files.size_of(key) for key, found in gone.items()}
         absent = [key for key, size in sizes.items() if size is None and gone[key] is None]
         if absent and not batch.published:
             return Checked(batch, 0, (), len(absent))

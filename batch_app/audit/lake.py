@@ -42,12 +42,22 @@ class LakeFiles:
         self._files = np.fromiter(listed, _FILE)
         self._files.sort(order=["high", "low"])
 
+    def __len__(self) -> int:
+        return len(self._files)
+
     def size_of(self, key: str) -> int | None:
         """Bytes of a file that the ledger owns, None when there is none; a newer one than the listing is looked up."""
-        found = self._find(key)
-        if found is None:
+        size = self.listed(key)
+        if size is None:
             info = self._storage.info(key)
             return info.size if info else None
+        return size
+
+    def listed(self, key: str) -> int | None:
+        """As `size_of`, None for a file that was not there when all were listed."""
+        found = self._find(key)
+        if found is None:
+            return None
         self._files["owned"][found] = True
         return int(self._files["size"][found])
 

@@ -66,8 +66,8 @@ class ReplayAudit:
 
     def _replay(self, action: Action, *, unfinished: bool) -> None:
         source = _NAMES.get(action.input_source, LAKE)
-        sizes = {file.staged.key: self._files.size_of(file.staged.key) for file in action.files}
         gone = {file.staged.key: self._compactions.find(file.staged.key) for file in action.files}
+        sizes = {key: self._files.listed(key) if found else self._files.size_of(key) for key, found in gone.items()}
         absent = [key for key, size in sizes.items() if size is None and gone[key] is None]
         if absent and unfinished:
             self.pending.update(file.staged.key for file in action.files)

@@ -114,10 +114,11 @@ def _check_output(
     compactions: Compactions, files: LakeFiles, findings: Findings, number: int, output: LedgerFile
 ) -> None:
     key = output.staged.key
-    size = files.size_of(key)
     advice = "restore the file from a backup or an older object version"
     if compactions.find(key) is not None or number > compactions.finished:
+        files.listed(key)  # it is somebody's, while it is there
         return
+    size = files.size_of(key)
     if size is None:
         message = f"{key} is not there; compaction {number} wrote {output.rows} rows into it"
         findings.add(Finding(LAKE, Kind.MISSING_FILE, message, advice, file=key))

@@ -37,6 +37,7 @@ from streaming_app.config import Loaded
 from streaming_app.config.models import SourceName
 from streaming_app.decode.json_events import value_text
 from streaming_app.errors import ConfigError
+from streaming_app.journal.switches import Switches
 from streaming_app.places import compactions_of, hold_lake_schema
 from streaming_app.quality import Suite
 from streaming_app.schema import CLEAN, Column, Decoded, Pii
@@ -140,9 +141,15 @@ class Rescuer:
             outcome.finished = len(book.finish())
         since = book.newest()
         doubtful = in_doubt(config, lake) if not outcome.dry_run else set()
+        moved = {switch.folder for switch in Switches(open_storage(compactions_of(config), options)).open()}
+        outcome.skipped += [
+            f"{folder}: a compaction has moved it; run it again after `vacuum`" for folder in sorted(moved)
+        ]
         texts: set[str] = set()
         files = [
-            key for key in _files(lake, wanted) if key not in doubtful and self._has_some(lake, key, texts, outcome)
+            key
+            for key in _files(lake, wanted)
+            if key not in doubtful and key.rpartition("/")[0] not in moved and self._has_some(lake, key, texts, outcome)
         ]
         if not files:
             return

@@ -25,12 +25,13 @@ from batch_app.compaction.reading import UNREADABLE, Proof, prove
 from streaming_app.errors import SinkError
 from streaming_app.journal.ledger import LedgerFile
 from streaming_app.journal.sequenced import SequencedLog
-from streaming_app.storage import Published, Storage
+from streaming_app.storage import Published, StagedFile, Storage
 
 _LOG: Final = logging.getLogger(__name__)
 _PREFIX: Final = "entries"
 _POINTER: Final = "published.json"
 _KEEP_OPEN: Final = 10  # latest entries stay single objects, for people to look at
+COPY_OF: Final = "copy_of"  # in the handle of an output that is a copy of another object
 _REPLACE: Final = "replace"
 _TAKE_BACK: Final = "take_back"
 
@@ -174,13 +175,18 @@ class CompactionBook:
         self.finish()
         return all(entry.takes_back != number for entry in self._all(number + 1))
 
+    def discard(self, compaction: Compaction) -> None:
+        """Throw away what was staged for an entry that is not written."""
+        for file in compaction.outputs:
+            if COPY_OF not in file.staged.handle:
+                self._lake.discard(file.staged)
+
     def _append(self, compaction: Compaction, last: int) -> int:
         wanted = set(compaction.input_keys)
         while True:
             for entry in self.entries(last + 1):
                 if not wanted.isdisjoint(entry.input_keys) or not wanted.isdisjoint(entry.output_keys):
-                    for file in compaction.outputs:
-                        self._lake.discard(file.staged)
+                    self.discard(compaction)
                     raise AlreadyReplacedError
             last = self._log.newest()
             if self._log.append_if_absent(last + 1, compaction.to_json()):
@@ -206,7 +212,7 @@ class CompactionBook:
         return finished
 
     def _carry_out(self, entry: Compaction) -> None:
-        states = [self._lake.publish(file.staged) for file in entry.outputs]
+        states = [self._publish(file.staged) for file in entry.outputs]
         try:
             why = "" if Published.GONE not in states else "its staged files are gone"
             why = why or self._unlike(entry)
@@ -216,6 +222,20 @@ class CompactionBook:
             self._lake.delete(entry.input_keys)
         elif not self._went_on(entry):
             self._take_back(entry, why)
+
+    def _publish(self, staged: StagedFile) -> Published:
+        """Make an output visible; after a switch in the catalog it is a copy of what readers have seen since."""
+        source = staged.handle.get(COPY_OF)
+        if source is None:
+            return self._lake.publish(staged)
+        found = self._lake.info(staged.key)
+        if found is not None:
+            return staged.published_as(found.size, self._lake.uri)
+        try:
+            self._lake.copy(source, staged.key)
+        except FileNotFoundError:
+            return Published.GONE
+        return Published.NOW
 
     def _unlike(self, entry: Compaction) -> str:
         """What is wrong with the outputs as they read back now; empty when they hold what the inputs held."""

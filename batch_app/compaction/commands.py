@@ -1,4 +1,4 @@
-"""Arguments of `compact`; the work is done in run.py.
+"""Arguments of `compact` and `vacuum`; the work is done in run.py and vacuum.py.
 
 Exit codes: 0 done, also when nothing was worth it; 2 unusable configuration or arguments; 6 the lake or its book could not
 be read or written; 130 Ctrl-C.
@@ -41,13 +41,48 @@ def add_parser(commands: Any) -> None:
         metavar="N",
         help="leave partitions with fewer small files; 4 unless given",
     )
+    parser.add_argument(
+        "--grace",
+        type=_seconds,
+        default="1h",
+        metavar="AGE",
+        help="with a catalog: how long a query may take; files that it may still read stay so long. 1h unless given",
+    )
     parser.add_argument("--dry-run", action="store_true", help="only say what would be done; changes nothing")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     parser.set_defaults(command=_run)
 
 
+def add_vacuum_parser(commands: Any) -> None:
+    """Add `vacuum`."""
+    words = "remove what is left over: files that nobody owns, staged files and uploads of killed runs, replaced files"
+    parser = commands.add_parser("vacuum", help=words, description=words)
+    add_config_arguments(parser)
+    parser.add_argument(
+        "--grace",
+        type=_seconds,
+        default="1d",
+        metavar="AGE",
+        help="only what is older; longer than any batch and any query takes. 1d unless given",
+    )
+    parser.add_argument(
+        "--many-orphans",
+        action="store_true",
+        help="remove files of nobody even where they are more than a tenth of all: look at the checkpoints first",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be removed; changes nothing")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    parser.set_defaults(command=_vacuum)
+
+
 def _run(options: argparse.Namespace) -> int:
     from batch_app.compaction.run import run  # noqa: PLC0415 - pyarrow and pyspark: not for `--help`
+
+    return run(options)
+
+
+def _vacuum(options: argparse.Namespace) -> int:
+    from batch_app.compaction.vacuum import run  # noqa: PLC0415 - see above
 
     return run(options)
 

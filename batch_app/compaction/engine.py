@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +23,7 @@ from streaming_app.schema import CLEAN, Dataset, Decoded
 from streaming_app.sink.layout import DEAD_LETTER_SCHEMA, clean_schema
 from streaming_app.sink.options import SinkOptions
 from streaming_app.sink.parquet_files import TableFiles
-from streaming_app.storage import Storage, is_s3
+from streaming_app.storage import StagedFile, StagingFile, Storage, is_s3
 
 OWNER: Final = "compact"
 _NAME: Final = re.compile(r"part-(.+)-[0-9a-f]{32}\.parquet")
@@ -37,6 +37,7 @@ class Outcome:
     """What a run did, or a dry run would do: figures of the partitions that were asked for, before and after.
 
     `skipped`: files or groups that were left as they are, and why. `finished`: entries of runs that were cut off.
+    With a catalog: partitions whose location was `switched`, `settled` after the grace period, or is `waiting` for its end.
     """
 
     dry_run: bool
@@ -51,10 +52,37 @@ class Outcome:
     rows: int = 0
     skipped: list[str] = field(default_factory=list)
     finished: list[int] = field(default_factory=list)
+    switched: int = 0
+    settled: int = 0
+    waiting: int = 0
+
+    def add(self, made: Compaction) -> None:
+        """Files that were replaced."""
+        self.replaced_files += len(made.inputs)
+        self.written_files += len(made.outputs)
+        self.files_after += len(made.outputs) - len(made.inputs)
+        self.bytes_after += sum(file.staged.size for file in made.outputs) - sum(file.size for file in made.inputs)
+        self.rows += made.proof.rows
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; the keys are the attributes."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+@dataclass(frozen=True)
+class Below:
+    """A folder of a storage, as far as writing files needs it; their keys stay those of the storage."""
+
+    storage: Storage
+    folder: str
+
+    def stage(self, key: str, owner: str) -> StagingFile:
+        """Begin a file below the folder."""
+        return self.storage.stage(f"{self.folder}/{key}", owner)
+
+    def discard(self, staged: StagedFile) -> None:
+        """Throw a staged file away."""
+        self.storage.discard(staged)
 
 
 @dataclass(frozen=True)
@@ -74,6 +102,27 @@ class Compactor:
 
     def run(self, group: Group, since: int, outcome: Outcome) -> bool:
         """Compact one group; `since` is the book's newest entry before the group was listed. True when files were replaced."""
+        made = self.build(group, outcome)
+        if made is None:
+            return False
+        try:
+            done = self.book.commit(made, since)
+        except AlreadyReplacedError:
+            outcome.skipped.append(f"{made.folder}: another command compacts it, too")
+            return False
+        if not done:
+            outcome.skipped.append(f"{made.folder}: what was written could not be published; its files are as before")
+            return False
+        outcome.add(made)
+        return True
+
+    @staticmethod
+    def new_token() -> str:
+        """A name of its own for what is written next."""
+        return uuid.uuid4().hex
+
+    def build(self, group: Group, outcome: Outcome, folder: str = "") -> Compaction | None:
+        """Stage a group's rows anew, below `folder`; None when that makes no fewer files. Raises SinkError."""
         doubtful = self.in_doubt()  # after the listing: a file that was listed is published, or its entry is found here
         files = [file for file in group.files if file.key not in doubtful]
         if len(files) < len(group.files):
@@ -81,37 +130,18 @@ class Compactor:
                 f"{group.folder}: {len(group.files) - len(files)} files of batches not published yet"
             )
         merge = _Merge(self, group, outcome)
-        writer = TableFiles(self.lake, self._sink(group), group.table, merge.schema)
+        place = cast("Storage", Below(self.lake, folder)) if folder else self.lake
+        writer = TableFiles(place, self._sink(group), group.table, merge.schema)
         try:
             outputs = merge.write(files, writer)
         except BaseException:
             writer.abort()
             raise
+        made = Compaction.of(uuid.uuid4().hex, group.folder, merge.inputs, outputs, merge.proof)
         if len(outputs) >= len(merge.inputs):
-            writer.abort()
-            return False
-        return self._commit(
-            Compaction.of(uuid.uuid4().hex, group.folder, merge.inputs, outputs, merge.proof), since, outcome
-        )
-
-    def _commit(self, compaction: Compaction, since: int, outcome: Outcome) -> bool:
-        try:
-            done = self.book.commit(compaction, since)
-        except AlreadyReplacedError:
-            outcome.skipped.append(f"{compaction.folder}: another command compacts it, too")
-            return False
-        if not done:
-            outcome.skipped.append(
-                f"{compaction.folder}: what was written could not be published; its files are as before"
-            )
-            return False
-        outcome.replaced_files += len(compaction.inputs)
-        outcome.written_files += len(compaction.outputs)
-        outcome.files_after += len(compaction.outputs) - len(compaction.inputs)
-        outcome.bytes_after += sum(file.staged.size for file in compaction.outputs)
-        outcome.bytes_after -= sum(file.size for file in compaction.inputs)
-        outcome.rows += compaction.proof.rows
-        return True
+            self.book.discard(made)
+            return None
+        return made
 
     def _sink(self, group: Group) -> SinkOptions:
         return replace(self.options, owner=OWNER, input_source=group.source)

@@ -24,7 +24,7 @@ _LAST: Final = np.iinfo(np.int64).max  # rows without a time come last
 
 
 class SortedRows:
-    """Takes tables in any order, gives their rows in order of `column`, equal times in the order they came in."""
+    """Takes tables in any order, gives their rows in order of `column`, equal times of one table in their order."""
 
     def __init__(self, column: str, schema: pa.Schema, budget: int = BUDGET) -> None:
         self._column, self._schema, self._budget = column, schema, budget
@@ -44,6 +44,8 @@ class SortedRows:
 
     def add(self, table: pa.Table) -> None:
         """Take rows of the schema."""
+        if not table.num_rows:
+            return
         self._held.append(table)
         self._held_bytes += table.nbytes
         if self._held_bytes >= self._budget:

@@ -6,15 +6,18 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from batch_app.compaction.book import CompactionBook
 from batch_app.compaction.engine import Compactor, Outcome
+from batch_app.compaction.folders import open_folders
 from batch_app.compaction.plan import TABLES, Group, Listed, Wanted, find
+from batch_app.compaction.switching import GRACE, Switcher
 from batch_app.dead_letters.book import Book
 from batch_app.output import cell, console, print_fitting, table
 from streaming_app.arguments import load_all
@@ -22,6 +25,7 @@ from streaming_app.config import Config, Loaded
 from streaming_app.config.models import SourceName
 from streaming_app.errors import ConfigError
 from streaming_app.journal.ledger import Ledger
+from streaming_app.journal.switches import Switches
 from streaming_app.places import INPUT_SOURCES, checkpoint_of, compactions_of, dead_letters_of, hold_lake_schema
 from streaming_app.quality import Suite
 from streaming_app.schema import InputSource
@@ -34,7 +38,7 @@ _MIB = 1 << 20
 def run(options: argparse.Namespace) -> int:
     """`compact`. Raises ConfigError and SinkError."""
     loaded, suite = load_all(options.config, options.overrides)
-    outcome = compact(loaded, suite, wanted_of(options), dry_run=options.dry_run)
+    outcome = compact(loaded, suite, wanted_of(options), grace=options.grace, dry_run=options.dry_run)
     if options.json:
         print(json.dumps(outcome.to_json(), indent=2))  # noqa: T201 - the command's output
     else:
@@ -61,37 +65,64 @@ def wanted_of(options: argparse.Namespace) -> Wanted:
     )
 
 
-def compact(loaded: Loaded, suite: Suite, wanted: Wanted, *, dry_run: bool = False) -> Outcome:
+def compact(loaded: Loaded, suite: Suite, wanted: Wanted, *, grace: float = GRACE, dry_run: bool = False) -> Outcome:
     """Compact what is wanted, first finishing what an earlier run left; without a dry run the lake changes."""
-    config = loaded.config
-    if config.sink.format == "iceberg":
+    if loaded.config.sink.format == "iceberg":
         raise ConfigError(
             "sink.format is iceberg: whoever moves a file has to commit that to the table, which compact does not do yet; run"
             " Spark's rewrite_data_files instead (docs/iceberg.md)"
         )
     if not dry_run:
         hold_lake_schema(loaded)
-    lake, book = open_book(config)
+    tools = open_tools(loaded, suite, wanted, grace)
     outcome = Outcome(dry_run)
-    outcome.finished = [entry.number for entry in book.unfinished()] if dry_run else book.finish()
-    since = book.newest()
-    groups = _planned(lake, wanted, outcome)
     if dry_run:
-        _estimate(groups, wanted, outcome)
+        outcome.finished = [entry.number for entry in tools.book.unfinished()]
+        moved = {switch.folder for switch in Switches(tools.storage).open()}
+        outcome.waiting = len(moved)
+        _estimate(
+            [group for group in _planned(tools.lake, wanted, outcome) if group.folder not in moved], wanted, outcome
+        )
         return outcome
-    base = sink_options(loaded, SourceName.CSV, suite)
-    compactor = Compactor(
-        lake, book, loaded.dataset, replace(base, target_file_bytes=wanted.target), lambda: in_doubt(config, lake)
+    outcome.finished = tools.book.finish()
+    left = (
+        tools.switcher.finish(outcome)
+        if tools.switcher
+        else {switch.folder for switch in Switches(tools.storage).open()}
     )
-    _each(groups, lambda group: compactor.run(group, since, outcome), outcome)
+    since = tools.book.newest()  # before the listing
+    groups = [group for group in _planned(tools.lake, wanted, outcome) if group.folder not in left]
+    _each(groups, lambda some: tools.compact(some, since, outcome), outcome)
     return outcome
 
 
-def open_book(config: Config) -> tuple[Storage, CompactionBook]:
-    """The lake and its book of compactions."""
-    storage = config.lake.s3.storage_options()
-    lake = open_storage(config.lake.root, storage)
-    return lake, CompactionBook(open_storage(compactions_of(config), storage), lake)
+@dataclass(frozen=True)
+class Tools:
+    """What compaction works with; `storage` is the folder of the book, `switcher` is for a catalog that moves partitions."""
+
+    lake: Storage
+    storage: Storage
+    book: CompactionBook
+    compactor: Compactor
+    switcher: Switcher | None
+
+    def compact(self, groups: list[Group], since: int, outcome: Outcome) -> bool:
+        """One partition's groups."""
+        if self.switcher:
+            return self.switcher.run(groups, since, outcome)
+        return sum(self.compactor.run(group, since, outcome) for group in groups) > 0
+
+
+def open_tools(loaded: Loaded, suite: Suite, wanted: Wanted, grace: float) -> Tools:
+    """The configured lake, its book and its catalog."""
+    config = loaded.config
+    options = config.lake.s3.storage_options()
+    lake, storage = open_storage(config.lake.root, options), open_storage(compactions_of(config), options)
+    book = CompactionBook(storage, lake)
+    sink = replace(sink_options(loaded, SourceName.CSV, suite), target_file_bytes=wanted.target)
+    compactor = Compactor(lake, book, loaded.dataset, sink, lambda: in_doubt(config, lake))
+    catalog = open_folders(loaded)
+    return Tools(lake, storage, book, compactor, Switcher(compactor, catalog, storage, grace) if catalog else None)
 
 
 def in_doubt(config: Config, lake: Storage) -> set[str]:
@@ -124,17 +155,15 @@ def _estimate(groups: list[Group], wanted: Wanted, outcome: Outcome) -> None:
     outcome.compacted_partitions = len({group.folder for group in groups})
 
 
-def _each(groups: list[Group], do: Callable[[Group], bool], outcome: Outcome) -> None:
+def _each(groups: list[Group], do: Callable[[list[Group]], bool], outcome: Outcome) -> None:
     columns = (TextColumn("compact"), BarColumn(), MofNCompleteColumn(), TextColumn("files"), TimeElapsedColumn())
     out = Console(file=sys.stderr)
-    done: set[str] = set()
     with Progress(*columns, console=out, transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("compact", total=sum(len(group.files) for group in groups))
-        for group in groups:
-            if do(group):
-                done.add(group.folder)
-            bar.advance(task, len(group.files))
-    outcome.compacted_partitions = len(done)
+        for _, some in groupby(groups, lambda group: group.folder):
+            partition = list(some)
+            outcome.compacted_partitions += do(partition)
+            bar.advance(task, sum(len(group.files) for group in partition))
 
 
 def show(outcome: Outcome) -> None:
@@ -154,5 +183,12 @@ def show(outcome: Outcome) -> None:
         f"{outcome.replaced_files:,} files of {outcome.compacted_partitions:,} partitions {would} by"
         f" {outcome.written_files:,}" + ("" if outcome.dry_run else f"; {outcome.rows:,} rows, read back and equal")
     )
+    if outcome.settled:
+        out.print(f"{outcome.settled:,} partitions were sent back to their own folders, compacted")
+    if outcome.waiting:
+        out.print(
+            f"{outcome.waiting:,} partitions are read at their new files; a run after the grace period puts these into the"
+            " partitions' own folders"
+        )
     for note in outcome.skipped:
         out.print(f"left as it is: {note}", markup=False)

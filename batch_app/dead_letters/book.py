@@ -27,6 +27,7 @@ import numpy.typing as npt
 from streaming_app.errors import SinkError
 from streaming_app.journal.ledger import LedgerFile
 from streaming_app.journal.sequenced import SequencedLog
+from streaming_app.journal.switches import Switches
 from streaming_app.schema import CLEAN, INPUT_SOURCE, InputSource
 from streaming_app.storage import Published, Storage
 from streaming_app.storage.many import get_all
@@ -130,8 +131,14 @@ class Book:
     `follow` is called with each action whose files are visible, before it counts as finished: again, if that was cut off.
     """
 
-    def __init__(self, storage: Storage, lake: Storage, follow: Callable[[Action], None] = lambda _: None) -> None:
-        self._storage, self._lake, self._follow = storage, lake, follow
+    def __init__(
+        self,
+        storage: Storage,
+        lake: Storage,
+        switches: Switches | None = None,
+        follow: Callable[[Action], None] = lambda _: None,
+    ) -> None:
+        self._storage, self._lake, self._switches, self._follow = storage, lake, switches, follow
         self._log = SequencedLog(storage, _PREFIX)
         self.actions: dict[int, Action] = {}
         self.released: set[int] = set()
@@ -212,6 +219,8 @@ class Book:
             if Published.GONE in states:
                 self._release(action)
             elif action.files:
+                if self._switches:
+                    self._switches.mirror(self._lake, [file.staged.key for file in action.files])
                 self._follow(action)
             finished.append(action)
         if finished:

@@ -13,7 +13,8 @@ from batch_app.dead_letters.table import DeadLetters
 from streaming_app.config import Loaded
 from streaming_app.config.models import SourceName
 from streaming_app.journal.read_log import ReadLog
-from streaming_app.places import INPUT_SOURCES, checkpoint_of, dead_letters_of
+from streaming_app.journal.switches import Switches
+from streaming_app.places import INPUT_SOURCES, checkpoint_of, compactions_of, dead_letters_of
 from streaming_app.quality import Suite
 from streaming_app.quality.words import explain
 from streaming_app.schema import InputSource
@@ -48,7 +49,8 @@ def open_letters(loaded: Loaded, suite: Suite, selection: Selection) -> Opened:
     config = loaded.config
     storage = config.lake.s3.storage_options()
     lake = open_storage(config.lake.root, storage)
-    book = Book(open_storage(dead_letters_of(config), storage), lake, _table_commit(loaded, suite)).read()
+    moved = Switches(open_storage(compactions_of(config), storage)) if config.catalog.moves_partitions else None
+    book = Book(open_storage(dead_letters_of(config), storage), lake, moved, _table_commit(loaded, suite)).read()
     sources = [name for name, label in INPUT_SOURCES.items() if label is InputSource.BATCH]
     headers = CsvHeaders(*(ReadLog(open_storage(checkpoint_of(config, name), storage)) for name in sources))
     decoders = RowDecoders(loaded.dataset, headers, config.sources.csv.delimiter)

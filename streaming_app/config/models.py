@@ -406,6 +406,11 @@ class CatalogConfig(Model):
     region: str = Field("", description="Region; empty takes boto3's default.")
     endpoint_url: Endpoint = Field("", description="Another endpoint than AWS's own.")
 
+    @property
+    def moves_partitions(self) -> bool:
+        """Whether a partition's location can be switched in one call."""
+        return self.type == "glue" and self.partitions == "registered"
+
 
 class IcebergConfig(Model):
     """The catalog of `sink.format: iceberg`. Credentials: boto3's default chain; of REST pyiceberg's own variables."""

@@ -102,6 +102,7 @@ class Committer:
         self._deduplicate = options.load_dataset().deduplicate
         self._keys = KeyLog(self._checkpoint)
         self._iceberg = open_tables(options)
+        self._switches = options.open_switches()
 
     def commit(self, results: Sequence[TaskResult], batch_id: int) -> Entry:
         """Make a batch part of the lake.
@@ -252,7 +253,8 @@ class Committer:
         return False
 
     def _mark_published(self, entry: Entry) -> None:
-        """Keys and table first: a batch above the mark is gone through again after a crash, one below it never."""
+        """Copies, keys and table first: a batch above the mark is gone through again after a crash, one below it never."""
+        self._mirror(entry)
         if self._deduplicate and entry.keys:
             self._keys.advance(entry.batch_id, entry.keys, entry.committed_at, self._deduplicate.within)
         if self._iceberg and entry.files:
@@ -264,6 +266,11 @@ class Committer:
         gone = self._publish(entry)
         if gone:
             raise SinkError(f"batch {entry.batch_id}: {gone[0].staged.key} vanished between staging and publication")
+
+    def _mirror(self, entry: Entry) -> None:
+        """Also to where a compaction has sent the catalog's readers, before the batch counts as published."""
+        if self._switches:
+            self._switches.mirror(self._lake, [file.staged.key for file in entry.files])
 
     def _publish(self, entry: Entry) -> list[LedgerFile]:
         """Publish an entry's files; returns those that exist neither staged nor published."""

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from streaming_app.errors import ConfigError
+from streaming_app.journal.switches import Switches
 from streaming_app.schema import Dataset
 from streaming_app.storage import Storage, StorageOptions, open_storage
 from streaming_app.thresholds import Limits
@@ -23,6 +24,7 @@ class SinkOptions:
     circuit breaker's (`Limits.to_json`), `delimiter` is the one of CSV records in dead letters. `recorded`: the source has
     epochs and a read log, against which rows are counted; without them a batch counts as read what reached the sink.
     `iceberg`: the catalog whose tables take the files (`IcebergConfig.to_options`); empty leaves plain Parquet.
+    `compactions` is the folder of the notes on moved partitions; empty where no catalog moves any.
     """
 
     lake: str
@@ -42,6 +44,7 @@ class SinkOptions:
     delimiter: str = ","
     recorded: bool = True
     iceberg: dict[str, str] = field(default_factory=dict)
+    compactions: str = ""
 
     def to_options(self) -> dict[str, str]:
         """As options of a Spark data source."""
@@ -62,6 +65,11 @@ class SinkOptions:
     def open_checkpoint(self) -> Storage:
         """The source's checkpoint folder, where the ledger and the read log live."""
         return open_storage(self.checkpoint, StorageOptions.from_options(self.storage))
+
+    def open_switches(self) -> Switches | None:
+        """The notes on partitions that a compaction has moved in the catalog; None where no catalog moves any."""
+        options = StorageOptions.from_options(self.storage)
+        return Switches(open_storage(self.compactions, options)) if self.compactions else None
 
     def load_limits(self) -> Limits:
         """The circuit breaker's limits; none where nothing was given."""

@@ -175,6 +175,10 @@ class Storage(Protocol):
         """A sequential stream of the object's bytes (it may not seek); raises FileNotFoundError."""
         ...
 
+    def copy(self, key: str, to: str) -> None:
+        """Make the object visible under another key too, whole, replacing what was there; raises FileNotFoundError."""
+        ...
+
     def stage(self, key: str, owner: str) -> StagingFile:
         """Begin an invisible file that will be published as `key`, whose name holds `-<owner>-`.
 
@@ -197,5 +201,12 @@ class Storage(Protocol):
         """Every staged file of `owner` below the prefixes that was neither published nor discarded.
 
         For `discard` only: key, size and parts may be missing.
+        """
+        ...
+
+    def abandoned(self, prefixes: Iterable[str], before: datetime) -> Iterator[StagedFile]:
+        """Staged files of any owner, begun before a moment and neither published nor discarded. For `discard` only.
+
+        On S3 those below the prefixes; a local staged file does not know its target, so that all are found.
         """
         ...

@@ -105,6 +105,17 @@ class LocalStorage:
                 return None
         return _describe(key, found) if stat.S_ISREG(found.st_mode) else None
 
+    def copy(self, key: str, to: str) -> None:
+        """One file with two names; a reader of the one does not see it when the other is replaced or removed."""
+        source, target = self._path(key), self._path(to)
+        with _explained(target):
+            _make_folder(target.parent)
+            temporary = target.with_name(f".tmp-{uuid.uuid4().hex}")
+            os.link(source, temporary)
+            temporary.replace(target)
+            temporary.unlink(missing_ok=True)  # two names of one file: rename does nothing
+            _sync_folder(target.parent)
+
     def stage(self, key: str, owner: str) -> LocalStagingFile:
         require_owner(key, owner)
         self._path(key)  # refuses what is no key
@@ -134,6 +145,12 @@ class LocalStorage:
         folder = f"{STAGING}/{owner}"
         for item in _walk(self._path(folder), f"{folder}/"):
             yield StagedFile(key="", size=item.size, handle={"path": item.key})
+
+    def abandoned(self, prefixes: Iterable[str], before: datetime) -> Iterator[StagedFile]:
+        del prefixes
+        for item in _walk(self._path(STAGING), f"{STAGING}/"):
+            if item.modified < before:
+                yield StagedFile(key="", size=item.size, handle={"path": item.key})
 
 
 class LocalStagingFile(ArrowSink):

@@ -12,6 +12,7 @@ import re
 import time
 import uuid
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
@@ -149,6 +150,16 @@ class S3Storage:
         found = self._head(key)
         return self._describe(self._prefix + key, found["ContentLength"], found) if found else None
 
+    def copy(self, key: str, to: str) -> None:
+        """Inside S3, by one CopyObject request, which takes 5 GiB at most."""
+        source: Any = {"Bucket": self._bucket, "Key": self._prefix + key}
+        try:
+            self._s3.copy_object(**self._place(to), **self._encryption, CopySource=source)
+        except (ClientError, BotoCoreError) as error:
+            if code(error) in _ABSENT:
+                raise FileNotFoundError(self._name(key)) from error
+            raise explanation(error, self._name(to)) from error
+
     def stage(self, key: str, owner: str) -> S3StagingFile:
         require_owner(key, owner)
         return S3StagingFile(self._s3, self._uri, key, self._place(key), self._encryption)
@@ -202,14 +213,24 @@ class S3Storage:
                 raise explanation(error, self._name(staged.key)) from error
 
     def staged(self, owner: str, prefixes: Iterable[str]) -> Iterator[StagedFile]:
+        for upload in self._uploads(prefixes):
+            if f"-{owner}-" in upload["Key"].rsplit("/", 1)[-1]:
+                yield self._unfinished(upload)
+
+    def abandoned(self, prefixes: Iterable[str], before: datetime) -> Iterator[StagedFile]:
+        for upload in self._uploads(prefixes):
+            if upload["Initiated"] < before:
+                yield self._unfinished(upload)
+
+    def _uploads(self, prefixes: Iterable[str]) -> Iterator[Any]:
         pages = self._s3.get_paginator("list_multipart_uploads")
         for prefix in prefixes:
             with explained(self._name(prefix)):
                 for page in pages.paginate(Bucket=self._bucket, Prefix=self._folder(prefix), **self._payer):
-                    for upload in page.get("Uploads", []):
-                        if f"-{owner}-" in upload["Key"].rsplit("/", 1)[-1]:
-                            key = upload["Key"].removeprefix(self._prefix)
-                            yield StagedFile(key, 0, {"upload": upload["UploadId"], "parts": []})
+                    yield from page.get("Uploads", [])
+
+    def _unfinished(self, upload: Any) -> StagedFile:
+        return StagedFile(upload["Key"].removeprefix(self._prefix), 0, {"upload": upload["UploadId"], "parts": []})
 
 
 def _waits() -> Iterator[float]:

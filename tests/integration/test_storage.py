@@ -6,6 +6,7 @@ import multiprocessing
 import pickle
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pyarrow as pa
@@ -234,6 +235,36 @@ def test_an_owner_finds_its_own_orphans_only(storage):
     assert list(storage.staged("kinesis", ["clean", "dead_letter"])) == []
     assert storage.publish(mine) is Published.GONE
     assert storage.publish(other) is Published.NOW
+
+
+def test_a_copy_is_whole_replaces_what_was_there_and_outlives_the_original(storage):
+    storage.put("a/one", b"first")
+    storage.put("b/two", b"second")
+    storage.copy("a/one", "b/two")
+    storage.copy("a/one", "b/two")
+    storage.copy("a/one", "c/deep/three")
+    storage.put("a/one", b"changed")
+    storage.delete(["a/one"])
+    assert (storage.get("b/two"), storage.get("c/deep/three")) == (b"first", b"first")
+    assert [info.key for info in storage.list("")] == ["b/two", "c/deep/three"]
+    with pytest.raises(FileNotFoundError):
+        storage.copy("a/one", "b/two")
+    assert storage.get("b/two") == b"first"
+
+
+def test_what_was_abandoned_is_found_whoever_began_it_by_its_age(storage):
+    handles = [staged(storage, owner=owner) for owner in ("kinesis", "compact")]
+    published = staged(storage, owner="csv")
+    storage.publish(published)
+    now = datetime.now(UTC)
+    long_ago = datetime(2000, 1, 1, tzinfo=UTC)  # moto says that every upload began in 2010
+    assert list(storage.abandoned(["clean"], long_ago)) == []
+    found = list(storage.abandoned(["clean"], now + timedelta(hours=1)))
+    assert len(found) == 2
+    for file in found:
+        storage.discard(file)
+    assert [storage.publish(handle) for handle in handles] == [Published.GONE, Published.GONE]
+    assert list(storage.abandoned(["clean"], now + timedelta(hours=1))) == []
 
 
 def test_a_file_whose_name_hides_its_owner_is_refused(storage):

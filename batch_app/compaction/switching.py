@@ -1,0 +1,231 @@
+"""Compaction with a catalog: readers are sent to the new files by one call, and back once nobody reads the old ones.
+
+    new files in compacted/<token>/ -> note (from now on writers copy what they publish there, too) -> what else the partition has,
+    copied -> the catalog's location switched -> grace period -> the partition's own folder: new files in, replaced files out
+    (book.py) -> the location switched back -> grace period -> `vacuum` removes compacted/<token>/
+
+At every moment the catalog names a folder that holds every published row once, and nothing is removed from a folder until
+`grace` after the catalog has named another. So a query that takes less than the grace period sees each row exactly once,
+whatever is written, switched or cut off meanwhile. The partition's own folder stays the truth: the ledgers name its files,
+and all is there again in the end.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any, Final, Protocol
+
+from batch_app.compaction.book import COPY_OF, AlreadyReplacedError, Compaction
+from batch_app.compaction.engine import Compactor, Outcome
+from batch_app.compaction.plan import Group
+from batch_app.compaction.reading import Proof, prove
+from streaming_app.errors import SinkError
+from streaming_app.journal.switches import Switch, Switches
+from streaming_app.storage import Published, StagedFile, Storage
+
+GRACE: Final = 3600.0  # seconds: Athena ends a query after 30 minutes unless its quota was raised
+AREA: Final = "compacted"  # beside the tables, where no reader of them looks
+_MOVES: Final = "moves"
+_RETIRED: Final = "retired"
+_WAIT: Final = 30.0  # seconds for batches under way to be published
+_STEP: Final = 0.2
+
+
+class Catalog(Protocol):
+    """Where readers of the catalog are sent. Folders are below the lake's root, without a slash at the end."""
+
+    def folder(self, folder: str) -> str | None:
+        """Where a partition's files are looked for, None where that is outside the lake."""
+        ...
+
+    def switch(self, folder: str, target: str) -> None:
+        """Send readers of a partition to another folder, in one call."""
+        ...
+
+
+@dataclass(frozen=True)
+class Switcher:
+    """Compacts partitions of a catalog. `book_storage` is the folder of the book; `wait` sleeps."""
+
+    compactor: Compactor
+    catalog: Catalog
+    book_storage: Storage
+    grace: float = GRACE
+    wait: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.time
+
+    @property
+    def _lake(self) -> Storage:
+        return self.compactor.lake
+
+    @property
+    def _switches(self) -> Switches:
+        return Switches(self.book_storage)
+
+    def finish(self, outcome: Outcome) -> set[str]:
+        """Carry on what earlier runs began; returns the folders that are still switched, which must be left alone."""
+        self.compactor.book.finish()
+        waiting = set()
+        for switch in self._switches.open():
+            if switch.switched and self.clock() - switch.at >= self.grace:
+                self._settle(switch)
+                outcome.settled += 1
+            elif switch.switched or self._send(switch, outcome):
+                outcome.waiting += 1
+                waiting.add(switch.folder)
+        return waiting
+
+    def run(self, groups: Sequence[Group], since: int, outcome: Outcome) -> bool:
+        """Compact one partition's groups and send readers there; True when that was done. Raises SinkError."""
+        folder = groups[0].folder
+        if self.catalog.folder(folder) != folder:
+            outcome.skipped.append(f"{folder}: the catalog has this partition elsewhere; see `catalog show`")
+            return False
+        made = [part for group in groups if (part := self._built(group, outcome))]
+        if not made:
+            return False
+        whole = replace(
+            made[0],
+            inputs=tuple(file for part in made for file in part.inputs),
+            outputs=tuple(file for part in made for file in part.outputs),
+            proof=sum((part.proof for part in made), Proof()),
+        )
+        return self._begin(self._move(whole, made), since, outcome)
+
+    def _built(self, group: Group, outcome: Outcome) -> Compaction | None:
+        """New files of a group, published where no reader looks yet."""
+        token = f"{AREA}/{self.compactor.new_token()}"
+        made = self.compactor.build(group, outcome, token)
+        for file in made.outputs if made else ():
+            if self._lake.publish(file.staged) is Published.GONE:
+                raise SinkError(f"{file.staged.key} vanished between staging and publication; run the command again")
+        if made and prove(self._lake, made.output_keys) != made.proof:
+            self._lake.delete(made.output_keys)
+            raise SinkError(
+                f"what was written for {made.folder} does not read back as it was: look at the disk's health"
+            )
+        return made
+
+    def _move(self, whole: Compaction, parts: Sequence[Compaction]) -> Compaction:
+        """All new files of the partition in one folder; those of further groups are copied to the first one's."""
+        if len(parts) == 1:
+            return whole
+        target = _folder_of(parts[0])
+        moved = []
+        for file in whole.outputs:
+            key = f"{target}/{file.staged.key.rsplit('/', 1)[-1]}"
+            if key != file.staged.key:
+                self._lake.copy(file.staged.key, key)
+                self._lake.delete([file.staged.key])
+            moved.append(replace(file, staged=replace(file.staged, key=key)))
+        return replace(whole, outputs=tuple(moved))
+
+    def _begin(self, whole: Compaction, since: int, outcome: Outcome) -> bool:
+        switch = Switch(whole.token, whole.folder, _folder_of(whole), self.clock())
+        document = {"since": since, "compaction": whole.to_json()}
+        self.book_storage.put(f"{_MOVES}/{whole.token}.json", json.dumps(document).encode())
+        if not self._switches.begin(switch):
+            outcome.skipped.append(f"{whole.folder}: another command compacts it, too")
+            self._retire(switch)
+            return False
+        if not self._send(switch, outcome):
+            return False
+        outcome.add(whole)
+        outcome.waiting += 1
+        return True
+
+    def _send(self, switch: Switch, outcome: Outcome) -> bool:
+        """Copy what else the partition has and switch the catalog; False when batches under way did not end in time."""
+        if not self._settled_down(switch.folder):
+            outcome.skipped.append(f"{switch.folder}: a batch is committed and not published; try again once it is")
+            if self.catalog.folder(switch.folder) != switch.target:
+                self._retire(switch)
+                self._switches.end(switch.folder)
+            return False
+        self._copy_the_rest(switch)
+        self.catalog.switch(switch.folder, switch.target)
+        self._switches.replace(replace(switch, at=self.clock(), switched=True))
+        outcome.switched += 1
+        return True
+
+    def _settled_down(self, folder: str) -> bool:
+        """Wait until batches that may not have seen the note are published. Later ones copy their files themselves."""
+        before = self._in_doubt(folder)
+        for _ in range(int(_WAIT / _STEP)):
+            if not before & self._in_doubt(folder):
+                return True
+            self.wait(_STEP)
+        return False
+
+    def _in_doubt(self, folder: str) -> set[str]:
+        return {key for key in self.compactor.in_doubt() if key.startswith(f"{folder}/")}
+
+    def _copy_the_rest(self, switch: Switch) -> None:
+        replaced = set(self._load(switch)[0].input_keys)
+        there = {info.key.rsplit("/", 1)[-1] for info in self._lake.list(switch.target)}
+        listed = [info.key for info in self._lake.list(switch.folder)]
+        doubtful = self._in_doubt(switch.folder)  # after the listing; their writers have seen the note
+        for key in listed:
+            name = key.rsplit("/", 1)[-1]
+            if key not in replaced and key not in doubtful and name not in there and not name.startswith(("_", ".")):
+                self._lake.copy(key, f"{switch.target}/{name}")
+
+    def _settle(self, switch: Switch) -> None:
+        """Make the partition's own folder what readers see, and send them back there."""
+        whole, since = self._load(switch)
+        book = self.compactor.book
+        if all(entry.token != switch.token for entry in book.entries(since + 1)):
+            outputs = tuple(
+                replace(file, staged=_copy(file.staged, f"{switch.folder}/{file.staged.key.rsplit('/', 1)[-1]}"))
+                for file in whole.outputs
+            )
+            entry = Compaction.of(whole.token, whole.folder, whole.inputs, outputs, whole.proof)
+            with suppress(AlreadyReplacedError):  # by one that did not see the note: the own folder is whole as it is
+                book.commit(entry, since)
+        self.catalog.switch(switch.folder, switch.folder)
+        self._retire(switch)
+        self._switches.end(switch.folder)
+
+    def _retire(self, switch: Switch) -> None:
+        self.book_storage.put(f"{_RETIRED}/{switch.token}.json", json.dumps({"target": switch.target}).encode())
+
+    def _load(self, switch: Switch) -> tuple[Compaction, int]:
+        key = f"{_MOVES}/{switch.token}.json"
+        data = self.book_storage.get(key)
+        if data is None:
+            raise SinkError(f"{self.book_storage.uri}/{key} is not there; restore it from a backup")
+        document: dict[str, Any] = json.loads(data)
+        return Compaction.from_json(-1, document["compaction"]), int(document["since"])
+
+
+def _folder_of(made: Compaction) -> str:
+    return made.outputs[0].staged.key.rsplit("/", 1)[0]
+
+
+def _copy(staged: StagedFile, key: str) -> StagedFile:
+    return StagedFile(key, staged.size, {COPY_OF: staged.key})
+
+
+def retired(book_storage: Storage, before: float) -> list[tuple[str, str]]:
+    """Moves whose readers were sent back before a moment (seconds): their token and folder."""
+    found = []
+    for info in book_storage.list(_RETIRED):
+        data = book_storage.get(info.key)
+        if data is not None and info.modified.timestamp() < before:
+            found.append((info.key.rsplit("/", 1)[-1].removesuffix(".json"), str(json.loads(data)["target"])))
+    return found
+
+
+def forget(book_storage: Storage, token: str) -> None:
+    """Drop what is kept of a move whose files are removed."""
+    book_storage.delete([f"{_MOVES}/{token}.json", f"{_RETIRED}/{token}.json"])
+
+
+def targets_in_use(book_storage: Storage) -> set[str]:
+    """Folders below `compacted/` that a move has, open or retired."""
+    kept = {switch.target for switch in Switches(book_storage).open()}
+    return kept | {target for _, target in retired(book_storage, float("inf"))}

@@ -1,0 +1,342 @@
+"""Compaction with a catalog: at every single step a reader of the catalog sees what is published, each row once."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from contextlib import suppress
+
+import pytest
+
+from batch_app.compaction.engine import Outcome
+from batch_app.compaction.plan import Listed, Wanted, find
+from batch_app.compaction.switching import Switcher, retired
+from streaming_app.journal.switches import Switches
+from tests.compaction_lake import (
+    START,
+    canonical,
+    clean_rows,
+    compactor,
+    positions,
+    tables,
+    timedelta,
+    write,
+    write_files,
+)
+from tests.memory_storage import Cut, MemoryStorage
+
+FOLDER = "clean/input_source=stream/order_date=2026-03-01"
+OTHER = "clean/input_source=stream/order_date=2026-03-02"
+CHANGES = {"put", "put_if_absent", "delete", "publish", "discard", "copy", "switch"}
+READS = {"list", "info", "folder"}  # files are read by several threads
+
+
+class Stepped:
+    """Passes calls on; before and after each one, `step` may do something, or end the process."""
+
+    def __init__(self, inner, step, names=CHANGES):
+        self._inner, self._step, self._names = inner, step, names
+
+    def __getattr__(self, name):
+        method = getattr(self._inner, name)
+        if name not in self._names:
+            return method
+
+        def call(*arguments):
+            self._step(name, before=True)
+            result = method(*arguments)
+            result = iter(list(result)) if name == "list" else result
+            self._step(name, before=False)
+            return result
+
+        return call
+
+
+class FolderCatalog:
+    def __init__(self):
+        self.places = {}
+
+    def folder(self, folder):
+        return self.places.get(folder, folder)
+
+    def switch(self, folder, target):
+        self.places[folder] = target
+
+
+class World:
+    """A lake with a catalog, a clock, a writer that publishes as the sink does, and a reader of the catalog."""
+
+    def __init__(self, orders):
+        self.orders = orders
+        self.lake, self.book, self.catalog = MemoryStorage(), MemoryStorage(), FolderCatalog()
+        self.now = 1000.0
+        self.doubtful: set[str] = set()
+        self.published: set[str] = set()
+        self.numbers = itertools.count(1000, 3)
+        write_files(self.lake, orders, 4)
+        write_files(self.lake, orders, 2, begin=100, day="order_date=2026-03-02")
+        self.published |= set(positions(self.lake))
+
+    def write(self, *, day="order_date=2026-03-01"):
+        """A batch: committed (in doubt), visible, copied where readers are sent, published."""
+        first = next(self.numbers)
+        rows = clean_rows(self.orders, first, 3, START + timedelta(microseconds=first))
+        file = write(self.lake, self.orders, "clean", rows, day=day, publish=False)
+        self.doubtful.add(file.staged.key)
+        yield
+        self.lake.publish(file.staged)
+        yield
+        Switches(self.book).mirror(self.lake, [file.staged.key])
+        yield
+        self.doubtful.discard(file.staged.key)
+        self.published |= {f"s:{number}" for number in range(first, first + 3)}
+
+    def read(self) -> Counter:
+        """Every row, as a reader finds it that asks the catalog for places first."""
+        found: Counter = Counter()
+        everything = tables_of(self.lake)
+        for folder in (FOLDER, OTHER):
+            place = self.catalog.folder(folder)
+            for key, rows in everything.items():
+                if key.rpartition("/")[0] == place:
+                    found.update(rows)
+        return found
+
+    def check(self):
+        found = self.read()
+        assert max(found.values()) == 1
+        assert set(found) >= self.published
+
+    def slow_reader(self):
+        """A query that takes its time: places, then a listing, then the files, each at another step."""
+        before = set(self.published)
+        places = [self.catalog.folder(folder) for folder in (FOLDER, OTHER)]
+        yield
+        keys = [info.key for place in places for info in self.lake.list(place)]
+        yield
+        found = Counter(row for key in keys for row in rows_of(self.lake, key, {}))
+        assert max(found.values()) == 1
+        assert set(found) >= before
+
+    def switcher(self, step=lambda *_, **__: None, names=CHANGES, **more) -> Switcher:
+        lake, book = Stepped(self.lake, step, names), Stepped(self.book, step, names)
+        made = compactor(lake, book, self.orders, doubtful=())
+        object.__setattr__(made, "in_doubt", lambda: set(self.doubtful))
+        more = {"wait": lambda _: None, "clock": lambda: self.now, **more}
+        return Switcher(made, Stepped(self.catalog, step, names), book, grace=60.0, **more)
+
+    def compact(self, switcher) -> Outcome:
+        outcome = Outcome(dry_run=False)
+        waiting = switcher.finish(outcome)
+        since = switcher.compactor.book.newest()
+        groups = find(switcher.compactor.lake, Wanted(min_files=2), Listed())
+        for folder, some in itertools.groupby(groups, lambda group: group.folder):
+            if folder not in waiting:
+                switcher.run(list(some), since, outcome)
+        return outcome
+
+    def settle(self, switcher) -> Outcome:
+        outcome = Outcome(dry_run=False)
+        self.now += 61
+        switcher.finish(outcome)
+        return outcome
+
+
+def tables_of(lake):
+    keys = [info.key for folder in ("clean", "compacted") for info in lake.list(folder)]
+    return {key: rows_of(lake, key) for key in keys}
+
+
+def rows_of(lake, key, cache={}):  # noqa: B006 - files do not change
+    if key not in cache:
+        import io
+
+        import pyarrow.parquet as pq
+
+        cache[key] = pq.ParquetFile(io.BytesIO(lake.get(key))).read(["source_position"]).column(0).to_pylist()
+    return cache[key]
+
+
+def test_readers_are_sent_to_the_new_files_and_back_and_all_is_one_folder_again(orders):
+    world = World(orders)
+    rows = canonical(world.lake)
+    outcome = world.compact(world.switcher())
+    assert (outcome.switched, outcome.waiting, outcome.replaced_files, outcome.written_files) == (2, 2, 6, 2)
+    assert world.catalog.folder(FOLDER).startswith("compacted/")
+    world.check()
+    assert canonical(world.lake) == rows
+    assert len(tables(world.lake)) == 6  # the partition's own folder is as it was
+    assert world.settle(world.switcher()).settled == 2
+    assert world.catalog.places == {FOLDER: FOLDER, OTHER: OTHER}
+    assert len(tables(world.lake)) == 2
+    assert canonical(world.lake) == rows
+    assert Switches(world.book).open() == []
+    assert len(retired(world.book, float("inf"))) == 2
+
+
+@pytest.mark.parametrize("pace", [1, 2, 5, 11])
+def test_a_slow_query_sees_every_row_that_was_published_before_it_once(orders, pace):
+    world = World(orders)
+    readers = itertools.chain.from_iterable(world.slow_reader() for _ in itertools.count())
+    writer = itertools.chain.from_iterable(world.write() for _ in itertools.count())
+    steps = itertools.count(1)
+
+    def step(name, *, before):
+        next(writer)
+        if next(steps) % pace == 0:
+            next(readers)
+
+    def run(action):
+        nonlocal readers
+        readers = itertools.chain.from_iterable(world.slow_reader() for _ in itertools.count())
+        action(world.switcher(step, CHANGES | READS, wait=lambda _: next(writer)))
+        for _ in range(3):  # within the grace period the last query ends, too
+            next(readers)
+
+    for _ in range(2):
+        run(world.compact)
+        run(world.settle)
+    assert next(steps) > 200
+
+
+def test_within_the_grace_period_a_partition_is_left_alone(orders):
+    world = World(orders)
+    world.compact(world.switcher())
+    before = world.catalog.folder(FOLDER)
+    list(world.write())
+    outcome = world.compact(world.switcher())
+    assert (outcome.switched, outcome.settled, outcome.waiting) == (0, 0, 2)
+    assert world.catalog.folder(FOLDER) == before
+    world.check()
+
+
+def test_at_every_step_a_reader_sees_every_published_row_once_while_a_writer_goes_on(orders):
+    world = World(orders)
+    steps = [0]
+    writer = itertools.chain.from_iterable(world.write() for _ in itertools.count())
+
+    def step(name, *, before):
+        steps[0] += 1
+        world.check()
+        next(writer)
+        world.check()
+
+    def wait(_):
+        step("wait", before=True)
+
+    world.compact(world.switcher(step, CHANGES | READS, wait=wait))
+    world.settle(world.switcher(step, CHANGES | READS, wait=wait))
+    world.check()
+    assert steps[0] > 100
+    assert world.catalog.places == {FOLDER: FOLDER, OTHER: OTHER}
+    assert not Switches(world.book).open()
+
+
+@pytest.mark.parametrize("begun", range(4))
+def test_a_batch_may_begin_and_end_at_any_two_steps(orders, begun):
+    """One batch, each of its own steps at each step of the compaction: `begun` of them are done before it."""
+    total = [0]
+    world = World(orders)
+
+    def count(name, *, before):
+        total[0] += 1
+
+    world.compact(world.switcher(count, CHANGES | READS))
+    for at in range(total[0]):
+        world = World(orders)
+        batch = world.write()
+        for _ in range(begun):
+            next(batch, None)
+        left = [at]
+
+        def step(name, *, before, world=world, batch=batch, left=left):
+            left[0] -= 1
+            if left[0] < 0:
+                next(batch, None)
+            world.check()
+
+        world.compact(world.switcher(step, CHANGES | READS, wait=lambda _, batch=batch: next(batch, None)))
+        list(batch)
+        world.check()
+        world.settle(world.switcher(step, CHANGES | READS))
+        world.check()
+        assert set(positions(world.lake)) == world.published, at
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_cut_off_at_every_change_readers_see_every_row_once_and_the_next_run_ends_it(orders, before):
+    def run(at: int | None):
+        world = World(orders)
+        rows = canonical(world.lake)
+        made = [0]
+
+        def step(name, *, before):
+            made[0] += before is cut_before
+            if at is not None and made[0] > at:
+                raise Cut
+            world.check()
+
+        cut_before = before
+        with suppress(Cut):
+            world.compact(world.switcher(step))
+            world.settle(world.switcher(step))
+        world.check()
+        list(world.write())
+        world.check()
+        world.compact(world.switcher())
+        world.check()
+        world.settle(world.switcher())
+        world.settle(world.switcher())
+        world.check()
+        assert set(rows) <= set(canonical(world.lake))
+        assert len(positions(world.lake)) == len(set(positions(world.lake))) == len(world.published)
+        assert world.catalog.folder(FOLDER) == FOLDER
+        assert not Switches(world.book).open()
+        return made[0]
+
+    total = run(None)
+    assert total > 20
+    for at in range(total):
+        run(at)
+
+
+def test_a_batch_that_is_never_published_keeps_the_partition_where_it_is(orders):
+    world = World(orders)
+    batch = world.write()
+    next(batch)  # committed, and its process is gone
+    outcome = world.compact(world.switcher())
+    assert outcome.switched == 1  # the other day's
+    assert any("committed and not published" in note for note in outcome.skipped)
+    assert world.catalog.folder(FOLDER) == FOLDER
+    assert [switch.folder for switch in Switches(world.book).open()] == [OTHER]
+    world.check()
+
+
+def test_a_batch_that_is_taken_back_leaves_no_rows_where_readers_are_sent(orders):
+    """Its first file is visible in doubt while the compaction looks; then recovery takes it back and writes it anew."""
+    world = World(orders)
+    rows = clean_rows(orders, 5000, 3, START + timedelta(seconds=1))
+    made = []
+
+    def step(name, *, before):
+        if Switches(world.book).open() and not made:
+            file = write(world.lake, orders, "clean", rows, publish=False)
+            made.append(file.staged.key)
+            world.doubtful.add(file.staged.key)
+            world.lake.publish(file.staged)
+
+    world.compact(world.switcher(step))
+    world.lake.delete(made)
+    world.doubtful.clear()
+    again = write(world.lake, orders, "clean", rows)
+    Switches(world.book).mirror(world.lake, [again.staged.key])
+    world.published |= {"s:5000", "s:5001", "s:5002"}
+    world.check()
+
+
+def test_a_partition_that_the_catalog_has_elsewhere_is_left_alone(orders):
+    world = World(orders)
+    world.catalog.switch(FOLDER, "somewhere/else")
+    outcome = world.compact(world.switcher())
+    assert any("elsewhere" in note for note in outcome.skipped)
+    assert world.catalog.folder(FOLDER) == "somewhere/else"
