@@ -26,7 +26,7 @@ locals {
     streaming = ["raw", "archive", "clean", "dead_letter", "checkpoints"]
     ingest    = ["raw", "clean", "dead_letter", "checkpoints"]
     backfill  = ["raw", "raw_stream", "clean", "dead_letter", "checkpoints"]
-    compact   = ["clean", "dead_letter", "checkpoints"]
+    compact   = concat(["clean", "dead_letter", "checkpoints"], [for action in local.registered : "compacted"])
     audit     = ["clean", "dead_letter", "checkpoints"]
     catalog   = ["clean", "dead_letter"]
   }
@@ -161,7 +161,25 @@ locals {
 
   # Tables are Terraform's; partitions are registered by whoever writes the first rows of one. With projection there are none.
   registered = var.partitions == "registered" ? ["glue:BatchCreatePartition"] : []
+  # While a compaction has sent readers of a partition to compacted/, writers copy what they publish there, too.
+  copies = [for action in local.registered : {
+    sid       = "CopyToMoved"
+    actions   = ["s3:PutObject"]
+    resources = ["${local.root}/compacted/*"]
+  }]
   partitions = {
+    compact = flatten([for action in local.registered : [
+      {
+        sid       = "MovePartitions"
+        actions   = ["glue:GetPartition", "glue:GetTable", "glue:UpdatePartition"]
+        resources = local.catalog_arns
+      },
+      {
+        sid       = "WriteCompacted"
+        actions   = ["s3:AbortMultipartUpload", "s3:DeleteObject", "s3:ListMultipartUploadParts", "s3:PutObject"]
+        resources = ["${local.root}/compacted/*"]
+      },
+    ]])
     writers = [for actions in chunklist(local.registered, 1) : {
       sid       = "Partitions"
       actions   = concat(actions, ["glue:GetTable"])
@@ -187,7 +205,7 @@ locals {
   access = {
     streaming = concat(
       [local.read.streaming, local.list.streaming, local.write_tables, local.find_uploads, local.write_checkpoints],
-      local.archive_uploads, local.stream_read, local.fan_out, [local.metrics.streaming, local.alert], local.partitions.writers, local.every_job,
+      local.archive_uploads, local.stream_read, local.fan_out, [local.metrics.streaming, local.alert], local.partitions.writers, local.copies, local.every_job,
     )
     ingest = concat(
       [{
@@ -196,11 +214,11 @@ locals {
         resources = ["${local.root}/quality/*"]
       }],
       [local.read.ingest, local.list.ingest, local.write_tables, local.find_uploads, local.write_checkpoints],
-      [local.alert], local.partitions.writers, local.batch_job,
+      [local.alert], local.partitions.writers, local.copies, local.batch_job,
     )
     backfill = concat(
       [local.read.backfill, local.list.backfill, local.write_tables, local.find_uploads, local.write_checkpoints],
-      local.partitions.writers, local.batch_job,
+      local.partitions.writers, local.copies, local.batch_job,
     )
     compact = concat(
       [local.read.compact, local.list.compact, local.write_tables, local.write_checkpoints],
@@ -209,7 +227,7 @@ locals {
         actions   = ["s3:DeleteObject"]
         resources = ["${local.root}/clean/*", "${local.root}/dead_letter/*"]
       }],
-      local.batch_job,
+      local.partitions.compact, local.batch_job,
     )
     catalog = concat([local.list.catalog], local.partitions.catalog, local.batch_job)
     audit   = concat([local.read.audit, local.list.audit, local.find_uploads], local.batch_job)

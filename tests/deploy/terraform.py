@@ -1,7 +1,7 @@
 """Terraform in a folder of its own: a copy of what a checkout has, a provider that talks to moto, and the state beside it.
 
-Providers come from Terraform's registry, or from a folder `tf-plugins` (`terraform providers mirror` makes one) below build/ or
-/opt, for machines that cannot reach it.
+Providers come from Terraform's registry, or, for machines that cannot reach it, from a folder that `terraform providers mirror`
+made: build/tf-plugins, or the one that TF_PLUGINS names, or one called tf-plugins at the top of the file system or below.
 """
 
 from __future__ import annotations
@@ -15,7 +15,11 @@ from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PLUGINS = (REPOSITORY / "build" / "tf-plugins", Path("/opt/tf-plugins"))
+PLUGINS = (
+    REPOSITORY / "build" / "tf-plugins",
+    *([Path(os.environ["TF_PLUGINS"])] if "TF_PLUGINS" in os.environ else []),
+    *sorted(Path(Path.cwd().anchor).glob("*/tf-plugins")),
+)
 # moto takes any credentials, and buckets in the path: a name before the host would have to resolve.
 _PROVIDER = """
 provider "aws" {
