@@ -18,9 +18,7 @@ from streaming_app.places import INPUT_SOURCES, checkpoint_of, compactions_of, d
 from streaming_app.quality import Suite
 from streaming_app.quality.words import explain
 from streaming_app.schema import InputSource
-from streaming_app.sink.iceberg import Mark, by_table, open_tables
 from streaming_app.storage import open_storage
-from streaming_app.streams import sink_options
 
 
 @dataclass(frozen=True)
@@ -59,6 +57,11 @@ def open_letters(loaded: Loaded, suite: Suite, selection: Selection) -> Opened:
 
 def _table_commit(loaded: Loaded, suite: Suite) -> Callable[[Action], None]:
     """What makes a replay's files part of the Iceberg table, once; nothing for plain Parquet."""
+    if loaded.config.sink.format != "iceberg":
+        return lambda _: None
+    from streaming_app.sink.iceberg import Mark, by_table, open_tables  # noqa: PLC0415 - pyspark: only where it is needed
+    from streaming_app.streams import sink_options  # noqa: PLC0415 - see above
+
     tables = open_tables(sink_options(loaded, SourceName.CSV, suite))
 
     def commit(action: Action) -> None:
