@@ -30,7 +30,7 @@ from batch_app.output import cell, console, print_fitting, table
 from streaming_app.arguments import load_all
 from streaming_app.config import Config, Loaded
 from streaming_app.doctor.findings import identity
-from streaming_app.errors import SinkError
+from streaming_app.errors import ConfigError, SinkError
 from streaming_app.journal.ledger import Ledger
 from streaming_app.places import INPUT_SOURCES, checkpoint_of, dead_letters_of
 from streaming_app.quality import Suite
@@ -88,7 +88,12 @@ def run(options: argparse.Namespace) -> int:
 
 
 def vacuum(loaded: Loaded, suite: Suite, grace: float, *, many: bool = False, dry_run: bool = False) -> Cleaning:
-    """Finish what compactions left, then remove what is older than `grace` seconds. Raises SinkError before anything is removed."""
+    """Finish what compactions left, then remove what is older than `grace` seconds. Raises ConfigError, SinkError."""
+    if loaded.config.sink.format == "iceberg":
+        raise ConfigError(
+            "sink.format is iceberg: its files belong to the table's snapshots, which vacuum does not know; run Spark's"
+            " expire_snapshots and remove_orphan_files instead (docs/iceberg.md)"
+        )
     tools = open_tools(loaded, suite, Wanted(), min(grace, GRACE))
     done = Cleaning(dry_run)
     if dry_run:
