@@ -135,7 +135,11 @@ def test_each_new_partition_is_registered(account):
     glue = account.aws.client("glue")
     found = glue.get_partitions(DatabaseName=account.outputs["database"], TableName="clean")["Partitions"]
     folders = {key.rsplit("/", 1)[0] for key in account.keys("clean/")}
-    assert {one["StorageDescriptor"]["Location"].rstrip("/").split("/", 3)[3] for one in found} == folders
+    registered = {"lake/clean/input_source={}/order_date={}".format(*one["Values"]) for one in found}
+    assert registered == folders
+    # The compaction of this course has sent readers elsewhere, until its grace period is over.
+    places = {one["StorageDescriptor"]["Location"].rstrip("/").split("/", 3)[3] for one in found}
+    assert all(place in folders or place.startswith("lake/compacted/") for place in places)
 
 
 def test_projection_has_the_properties_that_the_service_expects(account, orders):
