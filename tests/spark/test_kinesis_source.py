@@ -49,15 +49,19 @@ class Job:
         self.batches[batch] = rows
 
     def until(self, done: Callable[[], bool], query: Any = None, seconds: int = 120) -> None:
-        """Run until `done`, then stop."""
+        """Run until `done` and Spark has noted the batches that gave it (else they are done again), then stop."""
         query = query or self.start()
         try:
             for _ in range(seconds * 10):
-                if done() or query.awaitTermination(0.1):
+                if (done() and self.noted()) or query.awaitTermination(0.1):
                     break
         finally:
             query.stop()
         assert done(), query.exception()
+
+    def noted(self) -> bool:
+        """Whether every batch that gave rows stands in Spark's commit log."""
+        return all((self.folder / "checkpoint" / "commits" / str(batch)).exists() for batch in self.batches)
 
     def rows(self) -> list[Any]:
         return [row for _, rows in sorted(self.batches.items()) for row in rows]
