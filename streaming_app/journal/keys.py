@@ -57,8 +57,11 @@ class Keys:
     @classmethod
     def of(cls, hashes: Hashes, checks: Hashes, times: Times) -> Keys:
         """Sorted, from any order; equal ones stay in theirs."""
-        order = np.argsort(hashes, kind="stable")
-        return cls(hashes[order], checks[order], times[order])
+        return cls(hashes, checks, times).take(np.argsort(hashes, kind="stable"))
+
+    def take(self, which: npt.NDArray[Any]) -> Keys:
+        """Some of the keys: by a mask, or by places, in their order."""
+        return Keys(self.hashes[which], self.checks[which], self.times[which])
 
     @classmethod
     def together(cls, parts: Sequence[Keys]) -> Keys:
@@ -69,8 +72,7 @@ class Keys:
     def has(self, hashes: Hashes, checks: Hashes, times: Times, within: int) -> npt.NDArray[np.bool_]:
         """For each key asked for, whether it is here with a time at most `within` microseconds away."""
         found = np.zeros(len(hashes), np.bool_)
-        first = np.searchsorted(self.hashes, hashes, "left")
-        at, asked = first, np.arange(len(hashes))
+        at, asked = np.searchsorted(self.hashes, hashes, "left"), np.arange(len(hashes))
         while True:  # once, but for keys that came again after more than `within`
             inside = at < len(self.hashes)
             at, asked = at[inside], asked[inside]
@@ -258,8 +260,7 @@ class _Clock:
     def kept_of(self, segment: Segment, keys: Keys) -> Keys:
         if segment.committed_at >= self.commits_from or segment.first >= self.times_from:
             return keys
-        fresh = keys.times >= self.times_from
-        return Keys(keys.hashes[fresh], keys.checks[fresh], keys.times[fresh])
+        return keys.take(keys.times >= self.times_from)
 
 
 def _level_of(keys: int) -> int:

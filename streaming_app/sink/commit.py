@@ -183,9 +183,8 @@ class Committer:
         """The entry with what the circuit breaker says. A batch that is in the ledger already is never stopped."""
         counts = entry.counts
         failed = _sum([counts.by_reason, counts.by_warning, counts.by_info])
-        dead = counts.dead - counts.by_stage.get(
-            Stage.DUPLICATE, 0
-        )  # a repetition says nothing of the rules or the data
+        # A repetition says nothing of the rules or the data.
+        dead = counts.dead - counts.by_stage.get(Stage.DUPLICATE, 0)
         tally = Tally(counts.clean + dead, dead, looked_at, {key: failed.get(key, 0) for key in looked_at})
         judgement = judge(self._limits, tally, self._window(entry))
         if judgement.stops and self._ledger.get(entry.batch_id) is None:

@@ -57,7 +57,7 @@ class Duplicates:
         hashes, checks = (rows.column(name).to_numpy().view(np.uint64) for name in (Keyed.HASH, Keyed.CHECK))
         times = rows.column(self._time_column).cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_numpy()
         order = np.argsort(hashes, kind="stable")  # neighbours are looked up in neighbouring places
-        keys = Keys(hashes[order], checks[order], times[order])
+        keys = Keys(hashes, checks, times).take(order)
         known = np.zeros(len(keys), np.bool_)
         for segment, before in self._before:
             if segment.last + self._within >= times.min() and segment.first - self._within <= times.max():
@@ -65,7 +65,7 @@ class Duplicates:
         for mine in self._mine:
             known |= mine.has(keys.hashes, keys.checks, keys.times, self._within)
         known |= _again(keys, known, self._within)
-        self._keep(Keys(keys.hashes[~known], keys.checks[~known], keys.times[~known]))
+        self._keep(keys.take(~known))
         found = np.zeros(len(keys), np.bool_)
         found[order] = known
         return found
