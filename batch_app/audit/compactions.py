@@ -21,7 +21,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from batch_app.audit.lake import digest_of, open_rows
+from batch_app.audit.lake import digest_of, find_key, open_rows
 from batch_app.compaction.book import Compaction, CompactionBook, Replaced
 from streaming_app.journal.ledger import LedgerFile
 from streaming_app.schema import Decoded
@@ -85,7 +85,7 @@ class Compactions:
     def find(self, key: str, *, own: bool = True) -> Gone | None:
         """What became of a file that some ledger owns (`own`), None when no compaction has replaced it."""
         with self._lock:
-            place = self._place(key)
+            place = find_key(self._files, key)
             if place is None:
                 return None
             found = self._files[place]
@@ -128,18 +128,9 @@ class Compactions:
             return
         for entry in self._book.entries():
             for key in entry.input_keys:
-                place = self._place(key)
+                place = find_key(self._files, key)
                 if place is not None and not self._files["owned"][place]:
                     yield entry.number, key
-
-    def _place(self, key: str) -> int | None:
-        high, low = digest_of(key)
-        place = int(np.searchsorted(self._files["high"], np.uint64(high)))
-        while place < len(self._files) and self._files["high"][place] == high:
-            if self._files["low"][place] == low:
-                return place
-            place += 1
-        return None
 
 
 def _files_of(entry: Compaction) -> Any:

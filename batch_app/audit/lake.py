@@ -55,7 +55,7 @@ class LakeFiles:
 
     def listed(self, key: str) -> int | None:
         """As `size_of`, None for a file that was not there when all were listed."""
-        found = self._find(key)
+        found = find_key(self._files, key)
         if found is None:
             return None
         self._files["owned"][found] = True
@@ -67,24 +67,26 @@ class LakeFiles:
             return
         for table in TABLES:
             for info in self._storage.list(table):
-                found = self._find(info.key) if _visible(info) else None
+                found = find_key(self._files, info.key) if _visible(info) else None
                 if found is not None and not self._files["owned"][found]:
                     yield info
-
-    def _find(self, key: str) -> int | None:
-        high, low = digest_of(key)
-        place = int(np.searchsorted(self._files["high"], np.uint64(high)))
-        while place < len(self._files) and self._files["high"][place] == high:
-            if self._files["low"][place] == low:
-                return place
-            place += 1
-        return None
 
 
 def digest_of(key: str) -> tuple[int, int]:
     """128 bits of a key, as two numbers."""
     digest = hashlib.blake2b(key.encode(errors="surrogatepass"), digest_size=16).digest()
     return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")
+
+
+def find_key(files: Any, key: str) -> int | None:
+    """The place of a key in an array with the fields `high` and `low` of `digest_of`, sorted by them; None without it."""
+    high, low = digest_of(key)
+    place = int(np.searchsorted(files["high"], np.uint64(high)))
+    while place < len(files) and files["high"][place] == high:
+        if files["low"][place] == low:
+            return place
+        place += 1
+    return None
 
 
 def _visible(info: ObjectInfo) -> bool:
