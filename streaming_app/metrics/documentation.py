@@ -39,8 +39,8 @@ Where nothing scrapes (Glue, EMR Serverless), `metrics.cloudwatch.enabled` sends
 in a thread of its own: the stream never waits, and a call that fails is made up for by the next. Counters arrive as what was
 added (use `Sum`), histograms as counts of their buckets (percentiles are exact to a bucket), timestamps as ages
 (`qsr_last_success_age_seconds`). Labels are dimensions. Series with a label in *italics* and `_info` stay out, as CloudWatch
-bills each series: with both sources about 75 of them at 0.30 USD a month and 43,200 calls at 0.01 USD a thousand, together
-23 USD a month (us-east-1 list prices). Give each service a `namespace` of its own. What a killed process had not sent
+bills each series: with both sources about 80 of them at 0.30 USD a month and 43,200 calls at 0.01 USD a thousand, together
+24 USD a month (us-east-1 list prices). Give each service a `namespace` of its own. What a killed process had not sent
 is missing, and a call whose answer was lost may count twice: the ledger is the book.
 
 ## All of them

@@ -12,6 +12,7 @@ from streaming_app import __version__
 from streaming_app.alerts import Alert
 from streaming_app.config import Config
 from streaming_app.events import SourceEvent
+from streaming_app.journal.audited import LastAudit
 from streaming_app.journal.ledger import Ledger
 from streaming_app.metrics import catalogue as m
 from streaming_app.metrics import samples
@@ -28,7 +29,7 @@ from streaming_app.quality import Suite
 from streaming_app.runtime import logs
 from streaming_app.schema import Dataset
 from streaming_app.sink import SinkOptions
-from streaming_app.storage import is_s3
+from streaming_app.storage import Storage, is_s3, open_storage
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -62,12 +63,25 @@ class Monitoring:
         _LOG.info("metrics", extra=logs.fields(url=f"{endpoint.url}/metrics"))
         return endpoint
 
-    def watch(self, sinks: Mapping[str, SinkOptions], spark: Any) -> None:
-        """Read the totals of every source (by name) from its ledger, and begin to sample."""
-        if self._config.metrics.enabled or self._config.metrics.cloudwatch.enabled:
-            self._safely(self._watch, sinks, spark)
+    def watch(
+        self,
+        sinks: Mapping[str, SinkOptions],
+        spark: Any,
+        closed_shards: Mapping[str, Callable[[], frozenset[str]]] | None = None,
+    ) -> None:
+        """Read the totals of every source (by name) from its ledger, and begin to sample.
 
-    def _watch(self, sinks: Mapping[str, SinkOptions], spark: Any) -> None:
+        `closed_shards` asks, for a source that is a stream, which of its shards are closed.
+        """
+        if self._config.metrics.enabled or self._config.metrics.cloudwatch.enabled:
+            self._safely(self._watch, sinks, spark, closed_shards or {})
+
+    def _watch(
+        self,
+        sinks: Mapping[str, SinkOptions],
+        spark: Any,
+        closed_shards: Mapping[str, Callable[[], frozenset[str]]],
+    ) -> None:
         self._health.expect(sinks)
         self.values.set(m.BUILD, 1, __version__, platform.python_version(), spark.version)
         self.values.set(m.TRIGGER, self._config.service.trigger)
@@ -82,10 +96,18 @@ class Monitoring:
             partial(samples.sample_jvm, self.values, spark._jvm),  # noqa: SLF001 - Spark's own way to the JVM
             partial(samples.sample_disks, self.values, places),
             *(partial(samples.sample_lake, self.values, name, sink) for name, sink in sinks.items()),
+            partial(samples.sample_audit, self.values, LastAudit(self._checkpoints())),
+            *(partial(self._see_closed, name, ask) for name, ask in closed_shards.items()),
         ]
         self._sampler = samples.Sampler(each, self._config.metrics.sample_every)
         if self._config.metrics.cloudwatch.enabled:
             self._cloudwatch = CloudWatch(self.values, self._config.metrics.cloudwatch, self._see_readiness)
+
+    def _checkpoints(self) -> Storage:
+        return open_storage(self._config.lake.checkpoint_root(), self._config.lake.s3.storage_options())
+
+    def _see_closed(self, source: str, ask: Callable[[], frozenset[str]]) -> None:
+        self._recorder.closed(source, ask())
 
     def _fill(self, board: Board, sinks: Mapping[str, SinkOptions]) -> None:
         board.show_rejected(Rejected({name: sink.open_lake() for name, sink in sinks.items()}))

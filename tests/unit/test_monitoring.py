@@ -11,7 +11,9 @@ from types import SimpleNamespace
 import pytest
 
 from streaming_app.config.models import Config
+from streaming_app.errors import SourceError
 from streaming_app.events import EventKind, SourceEvent
+from streaming_app.journal.audited import Audited, LastAudit
 from streaming_app.journal.ledger import Ledger
 from streaming_app.metrics import catalogue as m
 from streaming_app.metrics import samples
@@ -140,6 +142,48 @@ def test_half_way_files_and_entries_are_seen(sink):
     assert values.get(m.UNPUBLISHED, "kinesis") == 1
     samples.sample_lake(values, "csv", replace(sink, owner="csv"))
     assert values.get(m.STAGED_FILES, "csv") == 0
+
+
+def test_the_last_audit_is_told_of_from_the_start_and_after_another_one(begin, sink, tmp_path):
+    last = LastAudit(open_storage(f"{tmp_path}/lake/checkpoints"))
+    monitoring = begin(sample_every=1)
+    monitoring.watch({"kinesis": sink}, SPARK)
+    until(lambda: monitoring.values.get(m.PYTHON_MEMORY))
+    assert monitoring.values.get(m.AUDIT_OK) is None
+    last.put(Audited(1_800_000_000.0, 12.5, 0))
+    until(lambda: monitoring.values.get(m.AUDIT_OK) == 1)
+    last.put(Audited(1_800_086_400.0, 14.0, 3, 1))
+    again = begin()
+    again.watch({"kinesis": sink}, SPARK)
+    until(lambda: again.values.get(m.AUDIT_OK) == 0)
+    assert again.values.get(m.AUDIT_DIFFERENCES) == 3
+    assert again.values.get(m.AUDIT_TIME) == 1_800_086_400.0
+    assert again.values.get(m.AUDIT_DURATION) == 14.0
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"format": 2}', b'{"format": 1, "unknown": 1}'])
+def test_a_note_of_an_audit_that_cannot_be_read_is_none(tmp_path, text):
+    storage = open_storage(str(tmp_path))
+    storage.put("audit/last.json", text)
+    assert LastAudit(storage).get() is None
+
+
+def test_shards_that_kinesis_has_closed_are_asked_for_and_a_refusal_harms_nothing(begin, sink):
+    answers = [SourceError("no such stream"), frozenset({"shard-0"})]
+
+    def ask() -> frozenset[str]:
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monitoring = begin(sample_every=1)
+    monitoring.watch({"kinesis": sink}, SPARK, {"kinesis": ask})
+    publish(open_storage(sink.checkpoint), 0)
+    monitoring.on_batch(batch(0))
+    assert monitoring.values.get(m.SHARDS_DRAINING, "kinesis") == 0
+    until(lambda: monitoring.values.get(m.SHARDS_DRAINING, "kinesis") == 1)  # shard-1 was read to its end
+    assert monitoring.values.get(m.SHARDS_OPEN, "kinesis") == 0
 
 
 def test_a_sample_that_fails_holds_up_no_other():
