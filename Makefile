@@ -181,7 +181,7 @@ deploy-lock: $(STAMP) ## write deploy/requirements.txt (without pyspark) and ima
 		--extra query --constraint requirements.lock --custom-compile-command "make deploy-lock" \
 		--no-emit-package pyspark --no-emit-package py4j setup.cfg --output-file deploy/requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--extra query --extra iceberg --constraint requirements.lock --custom-compile-command "make deploy-lock" \
+		--extra query --extra iceberg --extra otlp --constraint requirements.lock --custom-compile-command "make deploy-lock" \
 		setup.cfg --output-file deploy/image.txt
 
 # Tools of a release, in an environment of their own.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 import urllib.request
@@ -17,12 +18,13 @@ from streaming_app.journal.audited import Audited, LastAudit
 from streaming_app.journal.ledger import Ledger
 from streaming_app.metrics import catalogue as m
 from streaming_app.metrics import samples
-from streaming_app.metrics.cloudwatch import CloudWatch
+from streaming_app.metrics.cloudwatch import Calls
 from streaming_app.metrics.monitoring import Monitoring
 from streaming_app.metrics.values import Values
 from streaming_app.sink import SinkOptions
 from streaming_app.storage import open_storage
 from tests.metrics_lake import batch, entry, publish
+from tests.otlp_receiver import otlp_receiver
 
 
 @dataclass(frozen=True)
@@ -94,12 +96,40 @@ def test_switched_off_it_serves_nothing_and_takes_everything(begin, sink):
 
 def test_cloudwatch_is_served_without_the_endpoint(begin, sink, monkeypatch):
     asked = []
-    monkeypatch.setattr(CloudWatch, "_put", lambda _, data: asked.extend(data))
+    monkeypatch.setattr(Calls, "put", lambda _, data: asked.extend(data))
     monitoring = begin(enabled=False, cloudwatch={"enabled": True})
     monitoring.watch({"kinesis": sink}, SPARK)
     monitoring.on_batch(batch(0))
     monitoring.close()
     assert {"qsr_rows_read_total", "qsr_ready"} <= {datum["MetricName"] for datum in asked}
+
+
+def test_lines_for_cloudwatch_are_printed_without_the_endpoint(begin, sink, capsys):
+    monitoring = begin(enabled=False, cloudwatch={"enabled": True, "format": "emf"})
+    monitoring.watch({"kinesis": sink}, SPARK)
+    monitoring.on_batch(batch(0))
+    monitoring.close()
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {line["qsr_rows_read_total"] for line in lines if "qsr_rows_read_total" in line} == {10}
+
+
+def test_an_opentelemetry_receiver_is_served_without_the_endpoint(begin, sink):
+    with otlp_receiver() as receiver:
+        monitoring = begin(enabled=False, otlp={"endpoint": receiver.url})
+        monitoring.watch({"kinesis": sink}, SPARK)
+        monitoring.on_batch(batch(0))
+        monitoring.close()
+        (message,) = receiver.requests
+    names = {metric.name for metric in message.resource_metrics[0].scope_metrics[0].metrics}
+    assert {"qsr_rows_read_total", "qsr_ready", "qsr_build_info"} <= names
+
+
+def test_a_pushgateway_that_is_not_there_harms_nothing(begin, sink, caplog):
+    monitoring = begin(enabled=False, pushgateway={"url": "http://127.0.0.1:9"})
+    monitoring.watch({"kinesis": sink}, SPARK)
+    monitoring.on_batch(batch(0))
+    monitoring.close()
+    assert "could not be sent to the Pushgateway" in caplog.text
 
 
 def test_a_broken_ledger_is_logged_and_raises_nothing(begin, sink, caplog):
