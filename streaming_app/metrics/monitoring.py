@@ -99,7 +99,7 @@ class Monitoring:
         if self._board:
             self._safely(self._fill, self._board, sinks)
         lake = self._config.lake.root
-        places = {"scratch": samples.scratch()} | ({} if is_s3(lake) else {"lake": lake})
+        places = {"scratch": samples.scratch(self._config.spark.conf)} | ({} if is_s3(lake) else {"lake": lake})
         each = [
             partial(samples.sample_python, self.values),
             partial(samples.sample_jvm, self.values, spark._jvm),  # noqa: SLF001 - Spark's own way to the JVM

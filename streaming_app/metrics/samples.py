@@ -91,6 +91,7 @@ def sample_audit(values: Values, last: LastAudit) -> None:
         values.set(m.AUDIT_DIFFERENCES, audited.differences)
 
 
-def scratch() -> str:
-    """Where Spark spills, unless its configuration says otherwise."""
-    return os.environ.get("SPARK_LOCAL_DIRS", tempfile.gettempdir()).partition(",")[0]
+def scratch(conf: Mapping[str, str]) -> str:
+    """Where Spark spills: the first folder of its environment, its configuration or the machine's, as Spark itself chooses."""
+    configured = os.environ.get("SPARK_LOCAL_DIRS") or conf.get("spark.local.dir") or tempfile.gettempdir()
+    return configured.partition(",")[0]

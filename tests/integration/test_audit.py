@@ -20,7 +20,7 @@ from streaming_app.journal.ledger import LEDGER, Entry, Ledger
 from streaming_app.journal.read_log import READ_LOG
 from streaming_app.sink.commit import Committer
 from streaming_app.storage import StorageOptions, open_storage
-from tests.audit_lake import LakeBuilder, file_positions, file_read, healthy_lake, numbers
+from tests.audit_lake import LakeBuilder, file_positions, file_read, healthy_lake, numbers, shard_read
 from tests.moto_server import CREDENTIALS, moto_server
 
 
@@ -114,6 +114,17 @@ def test_audit_changes_nothing(lake, tmp_path):
     before = state()
     audited(lake, tmp_path)
     assert state() == before
+
+
+def test_a_service_that_found_nothing_at_its_start_has_no_difference(tmp_path, orders):
+    lake = LakeBuilder(str(tmp_path / "lake"), orders)
+    lake.begin_stream(["shard-0"])
+    lake.commit("kinesis", [], [], epoch=0)
+    first = numbers(0, 20)
+    lake.commit_shards([(shard_read("shard-0", "TRIM_HORIZON", first), first)], epoch=1)
+    report = audited(lake, tmp_path)
+    assert report.ok, report.differences
+    assert report.sources[0].rows_checked == 20
 
 
 def test_the_command_keeps_its_result_for_the_metrics(lake, tmp_path):
