@@ -49,6 +49,15 @@ test-drills: $(STAMP) ## the drills: rules changed and broken under a running se
 test-alerts: $(STAMP) ## faults caused for real, until each alert fires in a real Prometheus (5 minutes; needs prometheus)
 	$(BIN)/python -m pytest --drills --long tests/e2e/test_alerts.py $(ARGS)
 
+OTLP := build/otlp
+.PHONY: test-otlp
+test-otlp: $(STAMP) ## OpenTelemetry's figures in a real Prometheus 3, which this builds (needs Go; ten minutes the first time)
+	mkdir -p $(OTLP)
+	test -x $(OTLP)/prometheus || (cd $(OTLP) && { test -e go.mod || go mod init otlp; } \
+		&& go get github.com/prometheus/prometheus/cmd/prometheus@v0.305.0 \
+		&& go build -o prometheus github.com/prometheus/prometheus/cmd/prometheus)
+	OTLP_PROMETHEUS=$(abspath $(OTLP)/prometheus) $(BIN)/python -m pytest tests/integration/test_otlp.py $(ARGS)
+
 .PHONY: test-kinesis-local
 test-kinesis-local: $(STAMP) ## the Kinesis source against npm's kinesis-local, enhanced fan-out too (needs Node 18 or newer)
 	npm install --silent --no-audit --no-fund --prefix build/kinesis-local kinesis-local@0.6.2

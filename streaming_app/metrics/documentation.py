@@ -73,7 +73,7 @@ log group there.
 ended; `push_time_seconds` says how old it is. `user` and `password` where it asks for them. Tested against Debian's.
 
 **OpenTelemetry**: counters and histograms are cumulative. Those since ever have no start time, so that a restart is not taken for new
-rows. Units are `s`, `By` and none.
+rows. Units are `s`, `By` and none. In Prometheus 3.5's own receiver every metric has the name that a scrape gives it (`make test-otlp`).
 
 ## All of them
 | Metric | Type | Since | Labels | Unit | What it says |

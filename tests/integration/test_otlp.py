@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import logging
+import os
 import time
 
 import pytest
@@ -19,7 +20,9 @@ from streaming_app.metrics.values import Values
 from tests.memory_storage import MemoryStorage
 from tests.metrics_lake import NOW, batch, everything, publish
 from tests.otlp_receiver import otlp_receiver
+from tests.prometheus_server import prometheus_server
 
+PROMETHEUS3 = os.environ.get("OTLP_PROMETHEUS", "")
 CUMULATIVE = 2  # AGGREGATION_TEMPORALITY_CUMULATIVE
 
 
@@ -128,6 +131,32 @@ def test_nobody_waits_for_a_receiver_that_is_not_there(recorder):
     run(recorder, 0, 1, 2)
     pusher.close(timeout=0.5)
     assert time.monotonic() - begun < 1.5
+
+
+@pytest.mark.skipif(not PROMETHEUS3, reason="needs a Prometheus with an OTLP receiver: make test-otlp")
+def test_a_real_prometheus_has_every_metric_under_the_name_that_a_scrape_gives_it(tmp_path, recorder):
+    run(recorder, 0, 1, 2)
+    with prometheus_server(
+        tmp_path / "p", "127.0.0.1:9", program=PROMETHEUS3, more=("--web.enable-otlp-receiver",)
+    ) as server:
+        config = OtlpConfig(endpoint=f"{server.url}/api/v1/otlp/v1/metrics")
+        pusher = Pusher("Prometheus", 0.5, Otlp(recorder._values, config).send)
+        wait_for(lambda: server.query("qsr_rows_read_total"))
+        assert server.query("sum(qsr_rows_read_total)") == {("",): 30}
+        assert server.query('sum(qsr_rejections_total{source="kinesis",reason="quantity_positive"})') == {("",): 6}
+        assert server.query("sum(qsr_lag_seconds)") == {("",): 1.5}
+        assert server.query('sum(qsr_batch_duration_seconds_bucket{le="5"})') == {("",): 3}
+        everything(recorder._values, 'a"b\\c\nd{}<script> \u202e')
+        pusher.close()
+        names = {f"{metric.name}{'_count' if metric.kind is Kind.HISTOGRAM else ''}" for metric in CATALOGUE}
+        wait_for(lambda: {key[-1] for key in server.query('group by (__name__) ({__name__=~"qsr_.*"})')} >= names)
+
+
+def wait_for(what, timeout: float = 60) -> None:
+    deadline = time.monotonic() + timeout
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
 
 
 def test_without_the_extra_the_service_says_what_to_install(monkeypatch):
