@@ -51,6 +51,7 @@ def test_every_panel_has_data(tmp_path):
         rig.feed(rate=60, csv_every=2)  # until the end, so that every rate has something to count
         try:
             rig.wait_for(lambda: rig.committed() > 0, timeout=300)
+            rig.batch("audit")
             with prometheus_server(tmp_path / "prometheus", address(rig).removeprefix("http://")) as prometheus:
                 missing = dict(questions())
 

@@ -108,6 +108,7 @@ def test_known_input_gives_exactly_the_known_figures_over_a_kill_and_a_restart(t
                 "ready": True,
                 "sources": {"csv": "running", "kinesis": "running"},
             }
+            rig.batch("audit")
             rig.wait_for(lambda: missing(samples(rig)) == NOT_HERE)
             found = samples(rig)
         finally:
@@ -122,7 +123,66 @@ def test_known_input_gives_exactly_the_known_figures_over_a_kill_and_a_restart(t
             rig.wait_for(lambda: ask(rig, "/readyz")[0] == 200)
             assert totals(rig) == TRUTH  # since ever, without reading a row again
             assert samples(rig)["qsr_lag_seconds", "kinesis"] == 0  # nothing has arrived since, and it is known
+            assert samples(rig)["qsr_lag_records", "kinesis"] == 0
+            rig.wait_for(lambda: samples(rig).get(("qsr_audit_ok",)) == 1)  # of the run before
             scraped_exactly(rig, tmp_path / "prometheus", service)
+        finally:
+            rig.kill(service)
+
+
+def event(number: int) -> bytes:
+    """Every fourth order is from a city that is not known."""
+    city = "Jakarta" if number % 4 else "Gotham"
+    return json.dumps(
+        {"order_id": f"o{number}", "customer_id": "C1", "store_id": "S1", "city": city, "item": "Tea", "quantity": 1}
+        | {"amount": 12.50, "payment_method": "cash", "order_ts": "2026-03-01T09:00:00Z"}
+    ).encode()
+
+
+@pytest.mark.skipif(not INSTALLED, reason="needs Prometheus")
+def test_known_rows_throttles_and_a_split_are_scraped_exactly(tmp_path):
+    """2,000 records wait in a shard that is split while they are read, 100 to a micro-batch; ten calls fail in between."""
+    with strict_kinesis() as kinesis:
+        (shard,) = kinesis.create(STREAM, shards=1)
+        events = [event(number) for number in range(2100)]
+        kinesis.put(STREAM, events[:2000])
+        few = {"sources.kinesis.max_records_per_batch": "100", "sources.kinesis.max_records_per_shard": "100"}
+        rig = Rig(tmp_path, kinesis, settings={**few, "sources.csv.enabled": "false", "metrics.sample_every": "1s"})
+        service = rig.start()
+        try:
+            rig.wait_for(lambda: rig.committed() >= 100, timeout=300)
+            with prometheus_server(tmp_path / "prometheus", address(rig).removeprefix("http://")) as prometheus:
+                kinesis.split(STREAM, shard)
+                kinesis.put(STREAM, events[2000:])
+                kinesis.script.extend(["ProvisionedThroughputExceededException"] * 7 + ["ExpiredIteratorException"] * 3)
+                rig.wait_for(lambda: prometheus.query("qsr_shards_draining == 1"), timeout=60)
+                assert prometheus.query("qsr_lag_seconds > 0")
+                wanted = {
+                    "qsr_rows_read_total": 2100,
+                    "qsr_rows_clean_total": 1575,
+                    "sum(qsr_rows_dead_total)": 525,
+                    'qsr_rows_dead_total{stage="rule"}': 525,
+                    'qsr_rejections_total{reason="city.in_set"}': 525,
+                    "qsr_read_bytes_total": sum(map(len, events)),
+                    "qsr_kinesis_throttles_total": 7,
+                    "qsr_kinesis_renewals_total": 3,
+                    "qsr_shards_open": 2,
+                    "qsr_shards_draining": 0,
+                    "qsr_lag_seconds": 0,
+                    "qsr_lag_records": 0,
+                    "qsr_unpublished_batches": 0,
+                    "sum(qsr_failures_total) or vector(0)": 0,
+                }
+                rig.wait_for(lambda: rig.committed() == 2100, timeout=400)
+
+                def found() -> dict[str, float]:
+                    return {text: sum(prometheus.query(text).values()) for text in wanted}
+
+                rig.wait_for(lambda: found() == wanted, timeout=60)
+                assert found() == wanted
+                batches = sum(prometheus.query("qsr_batches_total").values())
+                counted = sum(prometheus.query("qsr_batch_duration_seconds_count").values())
+                assert batches == counted == sum(line.get("message") == "committed" for line in rig.lines())
         finally:
             rig.kill(service)
 

@@ -22,6 +22,13 @@ locals {
     { title = "Calls of Kinesis and throttles", stat = "Sum", metrics = [
       for name in ["qsr_kinesis_calls_total", "qsr_kinesis_throttles_total"] : [name, "source", "kinesis"]
     ] },
+    { title = "Shards open and draining", stat = "Maximum", metrics = [
+      for name in ["qsr_shards_open", "qsr_shards_draining"] : [name, "source", "kinesis"]
+    ] },
+    { title = "Waiting: records of the stream (about), files", stat = "Maximum", metrics = [
+      ["qsr_lag_records", "source", "kinesis"], ["qsr_csv_backlog_files", "source", "csv"],
+    ] },
+    { title = "Differences of the last audit", stat = "Maximum", metrics = [["qsr_audit_differences"]] },
     { title = "The driver's heap, bytes", stat = "Maximum", metrics = [
       for name in ["qsr_jvm_memory_bytes", "qsr_jvm_memory_limit_bytes"] : [name, "area", "heap"]
     ] },
