@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections import Counter, defaultdict
+from pathlib import Path
 
 import jsonschema
 import pytest
@@ -17,6 +20,7 @@ from streaming_app.metrics.values import Values
 from tests.memory_storage import MemoryStorage
 from tests.metrics_lake import NOW, batch, everything, publish
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 LARGEST = 256 * 1024  # bytes of a log event; newer ones may be larger
 # "Specification: Embedded metric format" in the CloudWatch user guide, and PutMetricData's reference for what a metric may be called.
 SCHEMA = {
@@ -167,11 +171,40 @@ def test_every_metric_that_is_sent_keeps_the_rules_whatever_its_labels_say():
     assert sums(lines) == of_calls(data)
 
 
-def test_standard_output_gets_whole_lines_and_nothing_else(recorder, capsys):
+def test_standard_output_gets_whole_lines_and_nothing_else(recorder, capfd):
     cloudwatch = CloudWatch(recorder._values, StandardOutput(CloudWatchConfig(format="emf")).put, lambda: NOW)
     run(recorder, 0)
     cloudwatch.send()
     run(recorder, 1)
     cloudwatch.send()
-    found = sums([checked(line) for line in capsys.readouterr().out.splitlines()])
+    found = sums([checked(line) for line in capfd.readouterr().out.splitlines()])
     assert found["qsr_rows_read_total", "Count", "source=kinesis"] == {10: 2}
+
+
+PRINTS = """
+import time
+from streaming_app.config.models import CloudWatchConfig
+from streaming_app.metrics.cloudwatch import CloudWatch
+from streaming_app.metrics.emf import StandardOutput
+from streaming_app.metrics.pushing import Pusher
+from streaming_app.metrics.values import Values
+from tests.metrics_lake import everything
+
+values = Values()
+everything(values, *(f"rule-{number}" for number in range(50)))
+pusher = Pusher("CloudWatch", 0.001, CloudWatch(values, StandardOutput(CloudWatchConfig(format="emf")).put).send)
+time.sleep(1)
+begun = time.monotonic()
+everything(values, "x")
+pusher.close(timeout=0.2)
+assert time.monotonic() - begun < 2
+"""
+
+
+def test_a_reader_that_does_not_read_holds_up_neither_the_stream_nor_the_end():
+    with subprocess.Popen([sys.executable, "-c", PRINTS], stdout=subprocess.PIPE, cwd=REPOSITORY) as child:
+        try:
+            assert child.wait(60) == 0
+            assert 1 << 15 < len(child.stdout.read()) <= 1 << 16  # what a pipe takes, by pages: it was full
+        finally:
+            child.kill()

@@ -104,12 +104,12 @@ def test_cloudwatch_is_served_without_the_endpoint(begin, sink, monkeypatch):
     assert {"qsr_rows_read_total", "qsr_ready"} <= {datum["MetricName"] for datum in asked}
 
 
-def test_lines_for_cloudwatch_are_printed_without_the_endpoint(begin, sink, capsys):
+def test_lines_for_cloudwatch_are_printed_without_the_endpoint(begin, sink, capfd):
     monitoring = begin(enabled=False, cloudwatch={"enabled": True, "format": "emf"})
     monitoring.watch({"kinesis": sink}, SPARK)
     monitoring.on_batch(batch(0))
     monitoring.close()
-    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     assert {line["qsr_rows_read_total"] for line in lines if "qsr_rows_read_total" in line} == {10}
 
 
