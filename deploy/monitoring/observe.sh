@@ -7,8 +7,17 @@ python=${PYTHON:-.venv/bin/python}
 export QSR_METRICS_PORT=${QSR_METRICS_PORT:-9464}
 prometheus_port=${PROMETHEUS_PORT:-9090}
 
+refuse_taken() { # PORT VARIABLE
+  if (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; then
+    echo "port $1 is taken by another program: set $2 to a free one, for example $2=$(($1 + 100)) make observe" >&2
+    exit 2
+  fi
+}
+refuse_taken "$QSR_METRICS_PORT" QSR_METRICS_PORT
+
 echo "live page    http://127.0.0.1:$QSR_METRICS_PORT/"
 if command -v prometheus >/dev/null; then
+  refuse_taken "$prometheus_port" PROMETHEUS_PORT
   folder=build/observe/$(date +%Y%m%d-%H%M%S)-$$
   mkdir -p "$folder"
   sed -e "s/127\.0\.0\.1:9464/127.0.0.1:$QSR_METRICS_PORT/" -e "s#- alerts\.yml#- $PWD/deploy/monitoring/alerts.yml#" \

@@ -58,3 +58,27 @@ def test_the_demo_is_watched_and_leaves_nothing_behind(tmp_path):
             with suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)
     assert prometheus.query("up") == {}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "QSR_METRICS_PORT",
+        pytest.param("PROMETHEUS_PORT", marks=pytest.mark.skipif(not INSTALLED, reason="needs Prometheus")),
+    ],
+)
+def test_a_port_that_is_taken_is_named_before_anything_starts(name):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ports = {"QSR_METRICS_PORT": str(free_port()), "PROMETHEUS_PORT": str(free_port())}
+        ports[name] = str(taken.getsockname()[1])
+        done = subprocess.run(
+            ["bash", "deploy/monitoring/observe.sh"],
+            cwd=REPOSITORY,
+            env={**os.environ, **ports, "PYTHON": "false"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert f"port {ports[name]} is taken by another program: set {name} to a free one" in done.stderr
