@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import tempfile
 import time
 import urllib.request
 from dataclasses import dataclass, replace
@@ -214,6 +215,19 @@ def test_shards_that_kinesis_has_closed_are_asked_for_and_a_refusal_harms_nothin
     assert monitoring.values.get(m.SHARDS_DRAINING, "kinesis") == 0
     until(lambda: monitoring.values.get(m.SHARDS_DRAINING, "kinesis") == 1)  # shard-1 was read to its end
     assert monitoring.values.get(m.SHARDS_OPEN, "kinesis") == 0
+
+
+@pytest.mark.parametrize(
+    ("environment", "conf", "expected"),
+    [
+        ("", {}, tempfile.gettempdir()),
+        ("", {"spark.local.dir": "/mnt/one,/mnt/two"}, "/mnt/one"),
+        ("/scratch,/more", {"spark.local.dir": "/mnt/one"}, "/scratch"),
+    ],
+)
+def test_the_disk_that_is_watched_is_the_one_that_spark_spills_to(monkeypatch, environment, conf, expected):
+    monkeypatch.setenv("SPARK_LOCAL_DIRS", environment)
+    assert samples.scratch(conf) == expected
 
 
 def test_a_sample_that_fails_holds_up_no_other():
