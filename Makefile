@@ -46,7 +46,7 @@ test-drills: $(STAMP) ## the drills: rules changed and broken under a running se
 	$(BIN)/python -m pytest --drills -m drill $(ARGS)
 
 .PHONY: test-alerts
-test-alerts: $(STAMP) ## faults caused for real, until each alert fires in a real Prometheus (5 minutes; needs prometheus)
+test-alerts: $(STAMP) ## faults caused for real, until each alert fires in a real Prometheus (11 minutes; needs prometheus)
 	$(BIN)/python -m pytest --drills --long tests/e2e/test_alerts.py $(ARGS)
 
 OTLP := build/otlp
