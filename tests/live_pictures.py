@@ -19,15 +19,29 @@ IMAGES = REPOSITORY / "docs" / "images"
 FEEDING = 280  # seconds, so that five minutes are full
 
 
-def take(page: Browser, rig: Rig, name: str, *, dark: bool = False, width: int = 1440) -> None:
-    """The page with its last five minutes."""
+def take(page: Browser, rig: Rig, name: str, *, dark: bool = False, width: int = 1440, whole: bool = True) -> None:
+    """The page with its last five minutes; all of it, or what a window shows."""
     page.open(address(rig) + "/", width=width, dark=dark)
     page.wait_for("document.querySelectorAll('canvas').length === 2")
     page.evaluate("document.querySelector('[data-span=\"300\"]').click()")
     time.sleep(5)
-    page.screenshot(IMAGES / f"live-{name}.png")
+    page.screenshot(IMAGES / f"live-{name}.png", whole=whole)
     sys.stdout.write(f"docs/images/live-{name}.png\n")
     page.leave()
+
+
+def stall(rig: Rig) -> None:
+    """Refuse every call from the middle of a read on: a source that only looks for records is idle, and does not stall."""
+    for _ in range(10):
+        rig.kinesis.set(throttle=0.0)
+        time.sleep(10)
+        rig.kinesis.set(throttle=1.0)
+        deadline = time.monotonic() + 40
+        while time.monotonic() < deadline:
+            if "stalled" in ask(rig, "/readyz")[1]:
+                return
+            time.sleep(0.5)
+    raise AssertionError(rig.tail())
 
 
 def main() -> None:
@@ -44,14 +58,14 @@ def main() -> None:
             with browser(Path(folder) / "chromium") as page:
                 take(page, rig, "load")
                 take(page, rig, "dark", dark=True)
-                take(page, rig, "narrow", width=390)
+                take(page, rig, "narrow", width=390, whole=False)
                 rig.rest()
                 time.sleep(30)
                 take(page, rig, "rest")
-                kinesis.set(throttle=1.0)
-                kinesis.put(STREAM, [b"{}"])
-                rig.wait_for(lambda: "stalled" in ask(rig, "/readyz")[1], timeout=120)
+                rig.feed(rate=150, csv_every=15)
+                stall(rig)
                 take(page, rig, "stalled")
+                rig.rest()
         finally:
             rig.kill(service)
 
