@@ -153,7 +153,7 @@ def test_sparks_progress_says_how_far_behind_the_reads_before_ended(spark, tmp_p
             return len(job.rows()) == 45
 
         job.until(then_five_more, query)
-        offsets = [json.loads(progress.sources[0].endOffset) for progress in query.recentProgress]
+        offsets = [json.loads(progress.json)["sources"][0]["endOffset"] for progress in query.recentProgress]
     first, second, third = (
         next(offset.get("lag") for offset in offsets if offset["epoch"] == epoch) for epoch in (1, 2, 3)
     )
