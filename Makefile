@@ -49,6 +49,15 @@ test-drills: $(STAMP) ## the drills: rules changed and broken under a running se
 test-alerts: $(STAMP) ## faults caused for real, until each alert fires in a real Prometheus (5 minutes; needs prometheus)
 	$(BIN)/python -m pytest --drills --long tests/e2e/test_alerts.py $(ARGS)
 
+OTLP := build/otlp
+.PHONY: test-otlp
+test-otlp: $(STAMP) ## OpenTelemetry's figures in a real Prometheus 3, which this builds (needs Go; ten minutes the first time)
+	mkdir -p $(OTLP)
+	test -x $(OTLP)/prometheus || (cd $(OTLP) && { test -e go.mod || go mod init otlp; } \
+		&& go get github.com/prometheus/prometheus/cmd/prometheus@v0.305.0 \
+		&& go build -o prometheus github.com/prometheus/prometheus/cmd/prometheus)
+	OTLP_PROMETHEUS=$(abspath $(OTLP)/prometheus) $(BIN)/python -m pytest tests/integration/test_otlp.py $(ARGS)
+
 .PHONY: test-kinesis-local
 test-kinesis-local: $(STAMP) ## the Kinesis source against npm's kinesis-local, enhanced fan-out too (needs Node 18 or newer)
 	npm install --silent --no-audit --no-fund --prefix build/kinesis-local kinesis-local@0.6.2
@@ -181,7 +190,7 @@ deploy-lock: $(STAMP) ## write deploy/requirements.txt (without pyspark) and ima
 		--extra query --constraint requirements.lock --custom-compile-command "make deploy-lock" \
 		--no-emit-package pyspark --no-emit-package py4j setup.cfg --output-file deploy/requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--extra query --extra iceberg --constraint requirements.lock --custom-compile-command "make deploy-lock" \
+		--extra query --extra iceberg --extra otlp --constraint requirements.lock --custom-compile-command "make deploy-lock" \
 		setup.cfg --output-file deploy/image.txt
 
 # Tools of a release, in an environment of their own.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Sequence
 
 from batch_app.backfill import commands as backfill
@@ -73,10 +74,13 @@ def run_audit(options: argparse.Namespace) -> int:
     """Audit and print the report. Raises AuditDifference, after printing, when anything is wrong."""
     loaded, suite = load_all(options.config, options.overrides)
     from batch_app.audit import audit  # noqa: PLC0415 - pyarrow and rich: not for a bad configuration
+    from batch_app.audit.keeping import keep  # noqa: PLC0415 - see above
     from batch_app.audit.show import progress_bar, show  # noqa: PLC0415 - see above
 
+    begun = time.monotonic()
     with progress_bar() as progress:
         report = audit(loaded, suite, settled=options.settled, progress=progress)
+    keep(loaded.config, report, time.monotonic() - begun)
     if options.json:
         print(json.dumps(report.to_json(), indent=2))  # noqa: T201 - the command's output
     else:

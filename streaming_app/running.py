@@ -77,7 +77,8 @@ def run(
             {stream.name: ReadLog(stream.sink.open_checkpoint()) for stream in built},
             monitoring.heard,
         )
-        monitoring.watch({stream.name: stream.sink for stream in built}, spark)
+        closed = {stream.name: ask for stream in built if (ask := stream.closed_shards)}
+        monitoring.watch({stream.name: stream.sink for stream in built}, spark, closed)
         monitoring.show_rules(suite, loaded.dataset)
         spark.streams.addListener(listener)
         LOG.info("ready", extra=logs.fields(version=__version__, sources=names, suite=suite.fingerprint))

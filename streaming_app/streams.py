@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from pyspark.sql import SparkSession
@@ -28,9 +29,11 @@ from streaming_app.sources.kinesis import (
     DecodedKinesisDataSource,
     Endpoint,
     Place,
+    closed_shards,
     connector_of,
     decoded,
     kinesis_options,
+    parse_options,
     resolved,
 )
 from streaming_app.thresholds import Limits, RuleLimit
@@ -87,6 +90,13 @@ class Stream:
         """Bind the batches from the next one on to these rules, durably; returns its id."""
         bindings = SuiteBindings(self.sink.open_checkpoint())
         return bindings.bind(self.suite.fingerprint, self.suite.source)
+
+    @property
+    def closed_shards(self) -> Callable[[], frozenset[str]] | None:
+        """Asks Kinesis which of its shards are closed; None where our own reader reads no stream."""
+        if self.source_format != DecodedKinesisDataSource.name():
+            return None
+        return partial(closed_shards, parse_options(self.source_options, decoded=True))
 
     def start(self, spark: SparkSession) -> StreamingQuery:
         """Start the query in the FAIR pool of its own name."""

@@ -140,11 +140,17 @@ class LakeBuilder:
         return results
 
     def commit(
-        self, source: str, reads: Sequence[UnitRead], tasks: Iterable[Sequence[str] | pa.Array], *, seal: bool = True
+        self,
+        source: str,
+        reads: Sequence[UnitRead],
+        tasks: Iterable[Sequence[str] | pa.Array],
+        *,
+        seal: bool = True,
+        epoch: int | None = None,
     ) -> int:
         """One whole batch: read, written, committed by the sink and by Spark, sealed; returns its id."""
         batch = self.batches.get(source, 0)
-        epoch = self.read(source, reads)
+        epoch = self.read(source, reads, epoch)
         checkpoint = self.checkpoint(source)
         checkpoint.put(f"offsets/{batch}", b"v1\n{}\n" + json.dumps({"epoch": epoch}).encode())
         Committer(self.options(source)).commit(self.stage(source, tasks), batch)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from streaming_app.journal.ledger import Counts, Entry, Ledger, LedgerFile
 from streaming_app.journal.read_log import UnitRead
+from streaming_app.metrics.catalogue import CATALOGUE, Kind
+from streaming_app.metrics.values import Values
 from streaming_app.progress import Batch, Lag, Standing
 from streaming_app.storage import StagedFile
 
@@ -53,3 +55,15 @@ def batch(number: int, source: str = "kinesis", *, at: float = NOW) -> Batch:
     durations = {"triggerExecution": 2500, "addBatch": 2000, "walCommit": 100}
     lag = Lag({"shard-0": 0, "shard-1": 1500})
     return Batch(source, entry(number, at=at), durations, Standing(reads, lag), at + 0.5)
+
+
+def everything(values: Values, *texts: str) -> None:
+    """A series of every metric there is, for each of the sources, and of open labels for each text."""
+    for metric in CATALOGUE:
+        for source in ("kinesis", "csv"):
+            for text in texts or ("x",):
+                labels = [source if name == "source" else text for name in metric.labels]
+                if metric.kind is Kind.HISTOGRAM:
+                    values.observe(metric, 1.5, *labels)
+                else:
+                    values.set(metric, 2.0, *labels)

@@ -39,8 +39,10 @@ def _key(labels: dict[str, str]) -> tuple[str, ...]:
 
 
 @contextmanager
-def prometheus_server(folder: Path, target: str, rules: Path = RULES) -> Iterator[Prometheus]:
-    """Scrapes `target` (host:port) every second, on a free port; gone at the end."""
+def prometheus_server(
+    folder: Path, target: str, rules: Path = RULES, *, program: str = "prometheus", more: tuple[str, ...] = ()
+) -> Iterator[Prometheus]:
+    """Scrapes `target` (host:port) every second, on a free port, with `more` arguments; gone at the end."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"
     folder.mkdir()
@@ -51,10 +53,11 @@ def prometheus_server(folder: Path, target: str, rules: Path = RULES) -> Iterato
     }
     (folder / "prometheus.yml").write_text(json.dumps(configuration))  # JSON is YAML
     command = [
-        "prometheus",
+        program,
         "--config.file=prometheus.yml",
         "--storage.tsdb.path=data",
         f"--web.listen-address={address}",
+        *more,
     ]
     with (folder / "log").open("wb") as log, subprocess.Popen(command, cwd=folder, stdout=log, stderr=log) as child:
         try:

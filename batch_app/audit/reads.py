@@ -83,6 +83,8 @@ class ShardReads:
         )
 
     def take(self, epoch: SealedEpoch) -> Iterator[Finding]:
+        if epoch.epoch == 0 and not epoch.units:
+            return  # where the stream begins; Spark makes a batch of it when there is nothing to read at the start
         ended = any(shard.over for shard in self._shards.values())
         begun = [shard for shard in epoch.units if shard not in self._shards]
         yield from self._left_out(epoch)

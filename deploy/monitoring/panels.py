@@ -102,7 +102,7 @@ OVERVIEW = Board(
                     (Query(total("source", rate(m.ROWS_READ)), "{{source}}"),),
                     unit="rowsps",
                     kind="stat",
-                    width=6,
+                    width=5,
                 ),
                 Panel("Behind the stream", (Query(f"max({one(m.LAG)})"),), unit="s", kind="stat", width=3, bad=120),
                 Panel(
@@ -110,7 +110,7 @@ OVERVIEW = Board(
                     (Query(ratio(m.ROWS_DEAD), "{{source}}"),),
                     unit="percentunit",
                     kind="stat",
-                    width=6,
+                    width=5,
                     bad=0.05,
                 ),
                 Panel(
@@ -118,8 +118,16 @@ OVERVIEW = Board(
                     (Query(age(m.LAST_SUCCESS), "{{source}}"),),
                     unit="s",
                     kind="stat",
-                    width=6,
+                    width=5,
                     text="Ago. Grows while there is nothing to read.",
+                ),
+                Panel(
+                    "Audit",
+                    (Query(f"max({one(m.AUDIT_DIFFERENCES)})"),),
+                    kind="stat",
+                    width=3,
+                    bad=1,
+                    text="Differences that the last audit found; docs/runbook.md#ingestaudit.",
                 ),
             ),
         ),
@@ -334,7 +342,21 @@ KINESIS = Board(
             "Lag",
             (
                 Panel("Furthest shard", (Query(f"max({one(m.LAG)})"),), unit="s", kind="stat", width=4, bad=120),
-                Panel("Open shards", (Query(f"sum({one(m.SHARDS_OPEN)})"),), kind="stat", width=4),
+                Panel(
+                    "Records behind",
+                    (Query(f"sum({one(m.LAG_RECORDS)})"),),
+                    kind="stat",
+                    width=4,
+                    text="About: Kinesis tells the time only. Nothing while the rate of a late shard is not known.",
+                ),
+                Panel("Open shards", (Query(f"sum({one(m.SHARDS_OPEN)})"),), kind="stat", width=3),
+                Panel(
+                    "Draining shards",
+                    (Query(f"sum({one(m.SHARDS_DRAINING)})"),),
+                    kind="stat",
+                    width=3,
+                    text="Closed by a split or a merge, and not read to their end; their children wait.",
+                ),
                 Panel(
                     "Until half of the retention is used up",
                     (Query(f"43200 - max({one(m.LAG)})"),),
@@ -346,14 +368,7 @@ KINESIS = Board(
                     text="Of 24 hours, which every stream has at least; docs/runbook.md#ingestretentionatrisk.",
                 ),
                 Panel(
-                    "Bytes a second",
-                    (Query(rate(m.BYTES_READ, source="kinesis"), "read"),),
-                    unit="Bps",
-                    kind="stat",
-                    width=6,
-                ),
-                Panel(
-                    "Kept records until it has caught up",
+                    "Seconds until it has caught up",
                     (Query(f"max({one(m.LAG)}) / clamp_min(-deriv(max({one(m.LAG)})[10m:30s]), 1e-3)"),),
                     unit="s",
                     kind="stat",
@@ -462,6 +477,24 @@ LAKE = Board(
                     width=8,
                     text="Staged files of nobody that recovery removed, in a day.",
                 ),
+            ),
+        ),
+        (
+            "The last audit (`python -m batch_app audit`)",
+            (
+                Panel(
+                    "Differences",
+                    (Query(one(m.AUDIT_DIFFERENCES), "differences"),),
+                    kind="stat",
+                    width=6,
+                    bad=1,
+                    text="An alert above 0; docs/runbook.md#ingestaudit.",
+                ),
+                Panel(
+                    "No difference", (Query(one(m.AUDIT_OK), "1: none"),), kind="stat", width=6, bad=1, good_above=True
+                ),
+                Panel("Ended, ago", (Query(age(m.AUDIT_TIME), "age"),), unit="s", kind="stat", width=6),
+                Panel("Took", (Query(one(m.AUDIT_DURATION), "duration"),), unit="s", kind="stat", width=6),
             ),
         ),
         (

@@ -230,7 +230,15 @@ locals {
       local.partitions.compact, local.batch_job,
     )
     catalog = concat([local.list.catalog], local.partitions.catalog, local.batch_job)
-    audit   = concat([local.read.audit, local.list.audit, local.find_uploads], local.batch_job)
+    audit = concat(
+      [local.read.audit, local.list.audit, local.find_uploads],
+      [{
+        sid       = "KeepResult" # which the service sends to CloudWatch with its other figures
+        actions   = ["s3:PutObject"]
+        resources = ["${local.root}/checkpoints/audit/*"]
+      }],
+      local.batch_job,
+    )
 
     # Airflow starts jobs, waits for files, asks Athena.
     airflow = [

@@ -270,6 +270,42 @@ def _page_for_everybody(config: Config) -> Findings:
         )
 
 
+def _emf(config: Config) -> Findings:
+    cloudwatch = config.metrics.cloudwatch
+    if cloudwatch.log_group and cloudwatch.format != "emf":
+        yield Contradiction(
+            ("metrics.cloudwatch.log_group", "metrics.cloudwatch.format"),
+            f"takes lines, and format: {cloudwatch.format} makes none; write emf, or leave it out",
+        )
+    if cloudwatch.format == "emf" and cloudwatch.endpoint_url and not cloudwatch.log_group:
+        yield Contradiction(
+            ("metrics.cloudwatch.endpoint_url", "metrics.cloudwatch.log_group"),
+            "is never asked: without a log group the lines go to standard output; name one, or leave this out",
+        )
+
+
+def _pushgateway(config: Config) -> Findings:
+    gateway = config.metrics.pushgateway
+    if bool(gateway.user) != bool(gateway.password):
+        given, missing = ("user", "password") if gateway.user else ("password", "user")
+        yield Contradiction(
+            (f"metrics.pushgateway.{given}", f"metrics.pushgateway.{missing}"),
+            f"has no use without {missing}; give both, or neither",
+        )
+    for name in ("user", "password", "instance"):
+        if getattr(gateway, name) and not gateway.url:
+            yield Contradiction(
+                (f"metrics.pushgateway.{name}", "metrics.pushgateway.url"), "has no use without url; leave it out"
+            )
+
+
+def _otlp(config: Config) -> Findings:
+    if config.metrics.otlp.headers and not config.metrics.otlp.endpoint:
+        yield Contradiction(
+            ("metrics.otlp.headers", "metrics.otlp.endpoint"), "have no use without endpoint; leave them out"
+        )
+
+
 def _window_too_short(config: Config) -> Findings:
     quality = config.quality
     if 0 < quality.window_rows < quality.min_rows:
@@ -325,4 +361,7 @@ CHECKS: Final[tuple[Callable[[Config], Findings], ...]] = (
     _iceberg,
     _spark_settings,
     _page_for_everybody,
+    _emf,
+    _pushgateway,
+    _otlp,
 )

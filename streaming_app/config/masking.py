@@ -75,7 +75,7 @@ def mask_text(text: str, secrets: Iterable[str] = ()) -> str:
 def mask(value: Any, secrets: Iterable[str] = (), key: str = "") -> Any:
     """A document with every secret replaced by `MASK`; empty values stay, they show that nothing is set."""
     if isinstance(value, dict):
-        return {name: mask(child, secrets, name) for name, child in value.items()}
+        return {name: mask(child, secrets, _child_key(key, name)) for name, child in value.items()}
     if isinstance(value, list):
         return [mask(child, secrets, key) for child in value]
     if is_secret_name(key) and value != "" and value is not None and not isinstance(value, bool):
@@ -83,11 +83,16 @@ def mask(value: Any, secrets: Iterable[str] = (), key: str = "") -> Any:
     return mask_text(value, secrets) if isinstance(value, str) else value
 
 
+def _child_key(key: str, name: str) -> str:
+    """What decides on a child: headers of requests are secrets whatever they are called (`x-scope-orgid`, `x-honeycomb-team`)."""
+    return "secret" if key == "headers" else name
+
+
 def secret_values(value: Any, key: str = "") -> Iterator[str]:
     """Every text or number that stands under a secret-like key."""
     if isinstance(value, dict):
         for name, child in value.items():
-            yield from secret_values(child, name)
+            yield from secret_values(child, _child_key(key, name))
     elif isinstance(value, list):
         for child in value:
             yield from secret_values(child, key)

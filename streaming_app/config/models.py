@@ -69,6 +69,7 @@ _TOPIC: Final = re.compile(r"arn:[a-z0-9-]+:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]{
 _DATABASE: Final = re.compile(r"[a-z0-9_]{0,255}")  # Glue's and Athena's names
 _STREAM_ARN: Final = re.compile(r"arn:aws[a-z-]*:kinesis:[a-z0-9-]+:\d{12}:stream/[A-Za-z0-9_.-]{1,128}")
 _ROLE: Final = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]{1,512}")
+_LOG_GROUP: Final = re.compile(r"[A-Za-z0-9_/.#-]{1,512}")  # CreateLogGroup's logGroupName
 _SESSION: Final = re.compile(r"[\w+=,.@-]{2,64}")  # AssumeRole's RoleSessionName
 _STREAM: Final = re.compile(r"[A-Za-z0-9_.-]{0,128}")  # CreateStream's StreamName
 
@@ -106,6 +107,12 @@ def _topic(value: str) -> str:
         raise ValueError(
             f"{value!r} is no ARN of a standard topic; write for example arn:aws:sns:eu-west-1:123456789012:alerts"
         )
+    return value
+
+
+def _log_group(value: str) -> str:
+    if value and not _LOG_GROUP.fullmatch(value):
+        raise ValueError("a log group's name is letters, digits, _ - / . and #, 512 at most")
     return value
 
 
@@ -433,9 +440,18 @@ class IcebergConfig(Model):
 
 
 class CloudWatchConfig(Model):
-    """Figures to Amazon CloudWatch, where nothing scrapes. Needs cloudwatch:PutMetricData; docs/metrics.md says what it costs."""
+    """Figures to Amazon CloudWatch, where nothing scrapes; docs/metrics.md says what it costs and which permissions it needs."""
 
-    enabled: bool = Field(False, description="Send metrics by PutMetricData.")
+    enabled: bool = Field(False, description="Send metrics to CloudWatch.")
+    format: Literal["put_metric_data", "emf"] = Field(
+        "put_metric_data",
+        description="By calls of PutMetricData, or as log lines in CloudWatch's embedded metric format.",
+    )
+    log_group: Annotated[str, AfterValidator(_log_group)] = Field(
+        "",
+        description="Where emf lines are put. Empty prints them on standard output, where the platform takes that to CloudWatch"
+        " Logs line by line.",
+    )
     namespace: Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[A-Za-z0-9._/#-][A-Za-z0-9._/# -]*$")] = (
         Field(
             "qsr-ingest", description="CloudWatch's namespace; one for each service that runs, else their figures mix."
@@ -446,6 +462,34 @@ class CloudWatchConfig(Model):
     )
     region: str = Field("", description="Region; empty takes boto3's default.")
     endpoint_url: Endpoint = Field("", description="Another endpoint than AWS's own.")
+
+
+class PushgatewayConfig(Model):
+    """All figures to a Prometheus Pushgateway, for runs that end before anybody could scrape them."""
+
+    url: Endpoint = Field("", description="Its address; empty pushes nothing.")
+    job: Annotated[str, Field(min_length=1)] = Field("qsr-ingest", description="The label `job` of what is pushed.")
+    instance: str = Field("", description="The label `instance`; empty takes the machine's name.")
+    every: Annotated[float, BeforeValidator(parse_duration), Field(ge=1, allow_inf_nan=False)] = Field(
+        15.0, description="How often, besides once at the end."
+    )
+    user: str = Field("", description="Basic authentication, where the gateway asks for it.")
+    password: str = Field("", description="From the environment.")
+
+
+class OtlpConfig(Model):
+    """All figures by OpenTelemetry's protocol (OTLP over HTTP). Needs `pip install qsr-ingest[otlp]`."""
+
+    endpoint: Endpoint = Field(
+        "", description="The whole address, for example http://127.0.0.1:4318/v1/metrics; empty sends nothing."
+    )
+    headers: dict[str, str] = Field(
+        {}, description="Sent with each request, for example Authorization; values from the environment."
+    )
+    service_name: Annotated[str, Field(min_length=1)] = Field("qsr-ingest", description="OpenTelemetry's service.name.")
+    every: Annotated[float, BeforeValidator(parse_duration), Field(ge=1, allow_inf_nan=False)] = Field(
+        30.0, description="How often, besides once at the end."
+    )
 
 
 class MetricsConfig(Model):
@@ -472,6 +516,13 @@ class MetricsConfig(Model):
         30.0, description="Memory, disks and half-way files are looked at so often; on S3 that takes requests."
     )
     cloudwatch: CloudWatchConfig = CloudWatchConfig()
+    pushgateway: PushgatewayConfig = PushgatewayConfig()
+    otlp: OtlpConfig = OtlpConfig()
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody comes for figures, or is sent them."""
+        return bool(self.enabled or self.cloudwatch.enabled or self.pushgateway.url or self.otlp.endpoint)
 
 
 class ServiceConfig(Model):

@@ -132,8 +132,18 @@ EVENT_TO_QUERYABLE = _histogram(
 # Kinesis. From each shard's last answer (MillisBehindLatest), so an idle shard is 0 behind and its lag never grows.
 LAG = _gauge("qsr_lag_seconds", "How far behind its tip the furthest shard was after the last micro-batch.", "source")
 SHARD_LAG = _gauge("qsr_shard_lag_seconds", "The same for each shard.", "source", "shard", open_label="shard")
-SHARDS_OPEN = _gauge(
-    "qsr_shards_open", "Shards read by the last micro-batch that were not read to their end.", "source"
+# Kinesis tells a time only. Where records arrive evenly this is their number; at the tip it is exactly 0.
+LAG_RECORDS = _gauge(
+    "qsr_lag_records",
+    "About how many records that is: the lag of each shard by the rate at which the records of its last reads had arrived; absent"
+    " while that rate is not known.",
+    "source",
+)
+SHARDS_OPEN = _gauge("qsr_shards_open", "Shards that the last micro-batch read and that are written to.", "source")
+SHARDS_DRAINING = _gauge(
+    "qsr_shards_draining",
+    "Shards that Kinesis has closed (a split, a merge) and that were not read to their end; their children wait for that.",
+    "source",
 )
 BYTES_READ = _counter("qsr_read_bytes_total", "Bytes of the records or files that were read.")
 CALLS = _counter("qsr_kinesis_calls_total", "Calls of Kinesis for reading rows, failed ones included.")
@@ -160,6 +170,12 @@ STAGED_FILES = _gauge(
 UNPUBLISHED = _gauge(
     "qsr_unpublished_batches", "Committed ledger entries whose files may not all be visible.", "source"
 )
+
+# What `batch_app audit` left beside the checkpoints, looked at every metrics.sample_every; absent before the first audit.
+AUDIT_TIME = _gauge("qsr_audit_timestamp_seconds", "When the last audit of the lake ended.")
+AUDIT_DURATION = _gauge("qsr_audit_duration_seconds", "How long it took.")
+AUDIT_OK = _gauge("qsr_audit_ok", "1 when it found every position read in exactly one place, once; 0 when not.")
+AUDIT_DIFFERENCES = _gauge("qsr_audit_differences", "Differences that it found.")
 
 # The service.
 SOURCE_UP = _gauge(

@@ -1,17 +1,15 @@
-"""The same figures to Amazon CloudWatch by PutMetricData, where nothing scrapes (Glue, EMR Serverless).
+"""The same figures to Amazon CloudWatch, where nothing scrapes (Glue, EMR Serverless): by PutMetricData, or as log lines (emf.py).
 
-CloudWatch sums by itself, so counters go as what was added since the last call that succeeded, histograms as counts of their
+CloudWatch sums by itself, so counters go as what was added since the last time that succeeded, histograms as counts of their
 buckets' upper bounds (so percentiles are exact to a bucket), and points in time as ages. Labels are dimensions. Series by rule,
 reason, shard and phase stay out: CloudWatch bills each series by itself.
 
-Guarantee: nothing waits for it and nothing fails by it. A call that fails is made up for by the next one; one whose answer was
-lost may count twice, and what a killed process had not sent is missing, as CloudWatch is no book: the ledger is.
+Guarantee: a call that fails is made up for by the next one; one whose answer was lost may count twice, and what a killed process
+had not sent is missing, as CloudWatch is no book: the ledger is.
 """
 
 from __future__ import annotations
 
-import logging
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -21,7 +19,6 @@ from streaming_app.config.models import CloudWatchConfig
 from streaming_app.metrics.catalogue import CATALOGUE, Kind, Metric, Since
 from streaming_app.metrics.values import Labels, Series, Values
 
-_LOG: Final = logging.getLogger(__name__)
 _MOST: Final = 1000  # metrics a call takes (API reference, PutMetricData)
 _UNITS: Final = {"seconds": "Seconds", "bytes": "Bytes", "1": "Count"}
 _MOMENT: Final = "_timestamp_seconds"
@@ -84,61 +81,51 @@ def _datum(metric: Metric, labels: Labels, **value: Any) -> Datum:
 
 
 class CloudWatch:
-    """Sends every `config.every` seconds from a thread of its own, and once more at its end."""
+    """What has changed since it was sent last, handed to `put` by each `send`."""
 
     def __init__(
-        self,
-        values: Values,
-        config: CloudWatchConfig,
-        before: Callable[[], None] = lambda: None,
-        clock: Callable[[], float] = time.time,
+        self, values: Values, put: Callable[[Sequence[Datum]], None], clock: Callable[[], float] = time.time
     ) -> None:
-        self._config, self._before, self._clock = config, before, clock
-        self._differences = Differences(values)
-        self._client: Any = None
-        self._failures = 0
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="cloudwatch", daemon=True)
-        self._thread.start()
+        self._differences, self._put, self._clock = Differences(values), put, clock
 
-    def close(self, timeout: float = 10.0) -> None:
-        """Send what is left, for so many seconds at most."""
-        self._ended.set()
-        self._thread.join(timeout)
-
-    def _run(self) -> None:
-        while True:
-            ended = self._ended.wait(self._config.every)
-            try:
-                self._send()
-                self._failures = 0
-            except Exception as error:  # noqa: BLE001 - whatever it is, the next call makes up for it
-                self._failures += 1
-                level = logging.WARNING if self._failures == 1 else logging.DEBUG
-                _LOG.log(level, "metrics could not be sent to CloudWatch; trying again: %s", error)
-            if ended:
-                return
-
-    def _send(self) -> None:
-        self._before()
+    def send(self) -> None:
+        """Raises whatever `put` raises; then the next call sends the same again, and what has come to it."""
         data, reached = self._differences.take(self._clock())
         self._put(data)
         self._differences.sent(reached)
 
-    def _put(self, data: Sequence[Datum]) -> None:
-        for first in range(0, len(data), _MOST):
-            self._open().put_metric_data(Namespace=self._config.namespace, MetricData=data[first : first + _MOST])
 
-    def _open(self) -> Any:
+class Calls:
+    """Puts data by PutMetricData."""
+
+    def __init__(self, config: CloudWatchConfig) -> None:
+        self._config, self._client = config, Client("cloudwatch", config)
+
+    def put(self, data: Sequence[Datum]) -> None:
+        """A call for each thousand of them."""
+        for first in range(0, len(data), _MOST):
+            batch = data[first : first + _MOST]
+            self._client.open().put_metric_data(Namespace=self._config.namespace, MetricData=batch)
+
+
+class Client:
+    """A boto3 client that gives up after ten seconds and two attempts; made when it is needed, as that takes 0.2 s."""
+
+    def __init__(self, service: str, config: CloudWatchConfig) -> None:
+        self._service, self._config = service, config
+        self._client: Any = None
+
+    def open(self) -> Any:
+        """The client, the same one each time."""
         if self._client is None:
-            import boto3  # noqa: PLC0415 - 0.2 s, in this thread
+            import boto3  # noqa: PLC0415 - not in the thread that starts the service
             from botocore.config import Config  # noqa: PLC0415
 
-            limits = Config(connect_timeout=5, read_timeout=5, retries={"total_max_attempts": 2, "mode": "standard"})
-            self._client = boto3.session.Session().client(
-                "cloudwatch",
+            make: Any = boto3.session.Session().client  # typed by the service's name, which is not known here
+            self._client = make(
+                self._service,
                 region_name=self._config.region or None,
                 endpoint_url=self._config.endpoint_url or None,
-                config=limits,
+                config=Config(connect_timeout=5, read_timeout=5, retries={"total_max_attempts": 2, "mode": "standard"}),
             )
         return self._client

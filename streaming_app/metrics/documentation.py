@@ -25,23 +25,55 @@ it with `authorization: {{credentials_file: ...}}` in its scrape configuration.
 - Ages are timestamps, as Prometheus wants them: `time() - qsr_last_success_timestamp_seconds`.
 - `source` is `kinesis` or `csv`. Values of a label in *italics* come from configuration or data; a source's first
   {MOST_VALUES} have series of their own, the rest share `other`.
-- What it costs: one update for each micro-batch, on the driver, beside the query and not in it: 0.3 ms of CPU with 64 shards
-  and 40 reasons, the live page's share included; a scrape takes 2.5 ms, a refresh of the page 6 ms. With two batches a second,
-  a scrape every 5 s and one viewer that is 0.4% of one core (`python -m tests.bench.metrics_cost`, CPU time on a busy machine).
-  The whole service with and without (`python -m tests.bench.metrics_overhead`, 500,000 CSV rows, four runs each, in turn, at a load
-  of 10 to 17 on two cores): 65.5 to 71.8 s of CPU with, 66.8 to 70.5 s without, medians 69.0 and 67.1. It was scraped every second
-  and its page refreshed every two. That is 2.8% more, where single runs differ by 9%; one more pair, scraped every 5 s: 75.2 and 71.1 s.
-  A first start reads the whole ledger, 10,000 batches in 0.3 s; later ones only what came after the sums that were kept, and
+- What it costs: under 1% of the service's CPU. `python -m tests.bench.metrics_share` runs the real service over 500,000 CSV rows as fast
+  as they go, scraped every five seconds with its page refreshed every two, and counts from inside the CPU time of every thread that the
+  metrics have and of every call that the service makes into them. Four runs at a load of 13 to 35 on two cores: 0.29 to 0.50 s of 55 to
+  63 s, 0.53% to 0.81%. Half to two thirds of it are scrapes and the page's refreshes, most of the rest the dead letters that the page
+  shows; what micro-batches wait for is nothing, and their updates (`on_batch`, on Spark's listener thread, after the commit) take 13 ms
+  for 40 of them. Not counted: 45 ms of imports at the start, and the JVM's
+  answer to two questions about its memory. Whole runs with and without metrics (`tests.bench.metrics_overhead`) cannot show so
+  little: medians of 69.0 and 67.1 s of CPU, where single runs differ by 9%.
+- By piece (`python -m tests.bench.metrics_cost`, 64 shards, 40 reasons): 0.24 ms for a micro-batch, 1.7 ms a scrape, 4.7 ms a refresh of the
+  page. With two batches a second, a scrape every 5 s and one viewer that is 0.3% of one core.
+- A first start reads the whole ledger, 10,000 batches in 0.3 s; later ones only what came after the sums that were kept, and
   the last hour for the page.
 
-## CloudWatch
-Where nothing scrapes (Glue, EMR Serverless), `metrics.cloudwatch.enabled` sends the same figures by PutMetricData once a minute,
-in a thread of its own: the stream never waits, and a call that fails is made up for by the next. Counters arrive as what was
-added (use `Sum`), histograms as counts of their buckets (percentiles are exact to a bucket), timestamps as ages
-(`qsr_last_success_age_seconds`). Labels are dimensions. Series with a label in *italics* and `_info` stay out, as CloudWatch
-bills each series: with both sources about 75 of them at 0.30 USD a month and 43,200 calls at 0.01 USD a thousand, together
-23 USD a month (us-east-1 list prices). Give each service a `namespace` of its own. What a killed process had not sent
-is missing, and a call whose answer was lost may count twice: the ledger is the book.
+## To where nothing scrapes
+Each of these has a thread of its own: the stream never waits for it, and a receiver that fails is told of in the log once and gets
+all of it with the next attempt. They can be used together, and with `metrics.enabled: false`.
+
+| | what it sends | needs |
+| --- | --- | --- |
+| `metrics.cloudwatch` | to CloudWatch, by PutMetricData | `cloudwatch:PutMetricData` |
+| the same, `format: emf` | lines in CloudWatch's embedded metric format on standard output | a platform that takes standard output to CloudWatch Logs line by line |
+| the same, and `log_group` | these lines by PutLogEvents, into a log stream of its own | the log group, and `logs:CreateLogStream`, `logs:PutLogEvents` in it |
+| `metrics.pushgateway` | everything, to a Prometheus Pushgateway: for runs that end before anybody could scrape them | - |
+| `metrics.otlp` | everything, to an OpenTelemetry collector (OTLP over HTTP, binary) | `pip install 'qsr-ingest[otlp]'`: two packages, 3.3 MB |
+
+```yaml
+metrics:
+  cloudwatch: {{enabled: true, namespace: qsr-orders, format: emf, log_group: /qsr/metrics}}
+  pushgateway: {{url: "http://pushgateway.internal:9091", job: qsr-backfill, every: 15s}}
+  otlp:
+    endpoint: http://127.0.0.1:4318/v1/metrics
+    headers: {{Authorization: "${{OTLP_AUTHORIZATION}}"}}     # what stands here is masked wherever the configuration is shown
+```
+
+**CloudWatch** (Glue, EMR Serverless), once a minute: counters arrive as what was added (use `Sum`), histograms as counts of their
+buckets (percentiles are exact to a bucket), timestamps as ages (`qsr_last_success_age_seconds`). Labels are dimensions. Series with
+a label in *italics* and `_info` stay out, as CloudWatch bills each series: with both sources about 80 of them at 0.30 USD a month.
+To that come 43,200 calls at 0.01 USD a thousand, or, as lines, 11 kB a minute (measured, a trigger of 30 s; 15 kB with two batches a
+second), 0.24 USD at 0.50 USD a GB: 24 USD a month either way (us-east-1 list prices). Give each service a `namespace` of its own.
+What a killed process had not sent is missing, and a call whose answer was lost may count twice: the ledger is the book. The lines
+keep the rules of AWS's specification (`tests/unit/test_emf.py`): at most 100 metrics a line and 100 values a metric. They were sent
+to moto's CloudWatch Logs and not to AWS's; whether Glue or EMR Serverless take standard output line by line was not tried, so name a
+log group there.
+
+**Pushgateway**: each push replaces the last one of the same `job` and `instance`, and what a run has left stays there when it has
+ended; `push_time_seconds` says how old it is. `user` and `password` where it asks for them. Tested against Debian's.
+
+**OpenTelemetry**: counters and histograms are cumulative. Those since ever have no start time, so that a restart is not taken for new
+rows. Units are `s`, `By` and none. In Prometheus 3.5's own receiver every metric has the name that a scrape gives it (`make test-otlp`).
 
 ## All of them
 | Metric | Type | Since | Labels | Unit | What it says |

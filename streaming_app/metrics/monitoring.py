@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
 from streaming_app import __version__
 from streaming_app.alerts import Alert
 from streaming_app.config import Config
+from streaming_app.config.models import CloudWatchConfig
 from streaming_app.events import SourceEvent
+from streaming_app.journal.audited import LastAudit
 from streaming_app.journal.ledger import Ledger
 from streaming_app.metrics import catalogue as m
 from streaming_app.metrics import samples
-from streaming_app.metrics.cloudwatch import CloudWatch
+from streaming_app.metrics.cloudwatch import Calls, CloudWatch, Datum
+from streaming_app.metrics.emf import LogGroup, StandardOutput
 from streaming_app.metrics.health import Health
 from streaming_app.metrics.live.board import Board
 from streaming_app.metrics.live.pages import LivePages
 from streaming_app.metrics.live.rejected import Rejected
+from streaming_app.metrics.otlp import Otlp
 from streaming_app.metrics.prometheus import Endpoint
+from streaming_app.metrics.pushgateway import Pushgateway
+from streaming_app.metrics.pushing import Pusher
 from streaming_app.metrics.recorder import Recorder
 from streaming_app.metrics.values import Values
 from streaming_app.progress import Batch
@@ -28,13 +34,16 @@ from streaming_app.quality import Suite
 from streaming_app.runtime import logs
 from streaming_app.schema import Dataset
 from streaming_app.sink import SinkOptions
-from streaming_app.storage import is_s3
+from streaming_app.storage import Storage, is_s3, open_storage
 
 _LOG: Final = logging.getLogger(__name__)
 
 
 class Monitoring:
-    """Begins at once, so that /readyz can say "not ready" while Spark starts. Nothing of it raises into the service."""
+    """Begins at once, so that /readyz can say "not ready" while Spark starts. Nothing of it raises into the service.
+
+    Only its making raises ConfigError, where a receiver is configured whose library is not installed.
+    """
 
     def __init__(self, config: Config, alert: Callable[[Alert], None] = lambda _: None) -> None:
         self._config, self._alert = config, alert
@@ -42,7 +51,8 @@ class Monitoring:
         self._recorder = Recorder(self.values)
         self._health = Health(config.metrics.stalled_after)
         self._sampler: samples.Sampler | None = None
-        self._cloudwatch: CloudWatch | None = None
+        self._pushers: list[Pusher] = []
+        self._otlp = Otlp(self.values, config.metrics.otlp) if config.metrics.otlp.endpoint else None
         on = config.metrics.enabled and config.metrics.page
         self._board = Board(self.values, self._health.look, config.service.trigger) if on else None
         self.endpoint = self._open() if config.metrics.enabled else None
@@ -62,12 +72,25 @@ class Monitoring:
         _LOG.info("metrics", extra=logs.fields(url=f"{endpoint.url}/metrics"))
         return endpoint
 
-    def watch(self, sinks: Mapping[str, SinkOptions], spark: Any) -> None:
-        """Read the totals of every source (by name) from its ledger, and begin to sample."""
-        if self._config.metrics.enabled or self._config.metrics.cloudwatch.enabled:
-            self._safely(self._watch, sinks, spark)
+    def watch(
+        self,
+        sinks: Mapping[str, SinkOptions],
+        spark: Any,
+        closed_shards: Mapping[str, Callable[[], frozenset[str]]] | None = None,
+    ) -> None:
+        """Read the totals of every source (by name) from its ledger, and begin to sample.
 
-    def _watch(self, sinks: Mapping[str, SinkOptions], spark: Any) -> None:
+        `closed_shards` asks, for a source that is a stream, which of its shards are closed.
+        """
+        if self._config.metrics.wanted:
+            self._safely(self._watch, sinks, spark, closed_shards or {})
+
+    def _watch(
+        self,
+        sinks: Mapping[str, SinkOptions],
+        spark: Any,
+        closed_shards: Mapping[str, Callable[[], frozenset[str]]],
+    ) -> None:
         self._health.expect(sinks)
         self.values.set(m.BUILD, 1, __version__, platform.python_version(), spark.version)
         self.values.set(m.TRIGGER, self._config.service.trigger)
@@ -76,16 +99,40 @@ class Monitoring:
         if self._board:
             self._safely(self._fill, self._board, sinks)
         lake = self._config.lake.root
-        places = {"scratch": samples.scratch()} | ({} if is_s3(lake) else {"lake": lake})
+        places = {"scratch": samples.scratch(self._config.spark.conf)} | ({} if is_s3(lake) else {"lake": lake})
         each = [
             partial(samples.sample_python, self.values),
             partial(samples.sample_jvm, self.values, spark._jvm),  # noqa: SLF001 - Spark's own way to the JVM
             partial(samples.sample_disks, self.values, places),
             *(partial(samples.sample_lake, self.values, name, sink) for name, sink in sinks.items()),
+            partial(samples.sample_audit, self.values, LastAudit(self._checkpoints())),
+            *(partial(self._see_closed, name, ask) for name, ask in closed_shards.items()),
         ]
         self._sampler = samples.Sampler(each, self._config.metrics.sample_every)
-        if self._config.metrics.cloudwatch.enabled:
-            self._cloudwatch = CloudWatch(self.values, self._config.metrics.cloudwatch, self._see_readiness)
+        self._push()
+
+    def _push(self) -> None:
+        """Begin to send figures to whoever is configured."""
+        config, values = self._config.metrics, self.values
+        if config.cloudwatch.enabled:
+            self._begin("CloudWatch", config.cloudwatch.every, CloudWatch(values, _cloudwatch(config.cloudwatch)).send)
+        if config.pushgateway.url:
+            self._begin("the Pushgateway", config.pushgateway.every, Pushgateway(values, config.pushgateway).send)
+        if self._otlp:
+            self._begin("the OpenTelemetry receiver", config.otlp.every, self._otlp.send)
+
+    def _begin(self, to: str, every: float, send: Callable[[], None]) -> None:
+        def send_all() -> None:
+            self._see_readiness()
+            send()
+
+        self._pushers.append(Pusher(to, every, send_all))
+
+    def _checkpoints(self) -> Storage:
+        return open_storage(self._config.lake.checkpoint_root(), self._config.lake.s3.storage_options())
+
+    def _see_closed(self, source: str, ask: Callable[[], frozenset[str]]) -> None:
+        self._recorder.closed(source, ask())
 
     def _fill(self, board: Board, sinks: Mapping[str, SinkOptions]) -> None:
         board.show_rejected(Rejected({name: sink.open_lake() for name, sink in sinks.items()}))
@@ -116,7 +163,7 @@ class Monitoring:
     def close(self) -> None:
         """Keep the totals, and answer no more."""
         self._safely(self._recorder.save)
-        for part in (self._cloudwatch, self._sampler, self.endpoint, self._board):
+        for part in (*self._pushers, self._sampler, self.endpoint, self._board):
             if part is not None:
                 self._safely(part.close)
 
@@ -128,3 +175,10 @@ class Monitoring:
             action(*arguments)
         except Exception:  # noqa: BLE001 - a figure is not worth a failed stream
             _LOG.exception("the metrics could not take something; the data is not affected")
+
+
+def _cloudwatch(config: CloudWatchConfig) -> Callable[[Sequence[Datum]], None]:
+    """How data reach CloudWatch."""
+    if config.format == "put_metric_data":
+        return Calls(config).put
+    return LogGroup(config).put if config.log_group else StandardOutput(config).put

@@ -6,11 +6,12 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from streaming_app.events import EventKind, SourceEvent
 from streaming_app.journal.ledger import Entry
-from streaming_app.journal.read_log import ReadLog
+from streaming_app.journal.read_log import ReadLog, UnitRead
 from streaming_app.journal.totals import LedgerTotals, Totals
 from streaming_app.metrics import catalogue as m
 from streaming_app.metrics.values import Values
@@ -31,6 +32,7 @@ class Recorder:
         self._totals: dict[str, LedgerTotals] = {}
         self._counted: dict[str, int] = {}
         self._failed: set[str] = set()
+        self._shards: dict[str, _Shards] = {}
         self._files: dict[str, _RecentFiles] = {}
         self._lock = threading.Lock()
 
@@ -91,6 +93,12 @@ class Recorder:
                 values.add(m.RESTARTS, float(name in self._failed), name)
                 self._failed.discard(name)
 
+    def closed(self, source: str, shards: frozenset[str]) -> None:
+        """Kinesis has closed these shards: those that are still read drain."""
+        with self._lock:
+            self._shards.setdefault(source, _Shards()).closed = shards
+            self._put_shards(source)
+
     def heard(self, source: str) -> None:
         """Spark told that the query goes on."""
         self._values.set(m.LAST_TRIGGER, self._clock(), source)
@@ -143,12 +151,26 @@ class Recorder:
         if lag:
             values.set(m.LAG, lag.worst[1] / 1000, source)
             values.replace(m.SHARD_LAG, source, {shard: ms / 1000 for shard, ms in sorted(lag.by_shard.items())})
-            open_shards = sum(not read.detail.get("closed") for read in standing.reads.values())
-            values.set(m.SHARDS_OPEN, open_shards, source)
             for metric in _CALLS:
                 values.add(metric, 0, source)
+            self._shards.setdefault(source, _Shards()).take(standing.reads)
+            self._put_shards(source)
         if standing.waiting is not None:
             self._put_backlog(source, standing.waiting)
+
+    def _put_shards(self, source: str) -> None:
+        values, shards = self._values, self._shards[source]
+        if not shards.reads:  # nothing was read yet
+            return
+        draining = len(shards.unfinished & shards.closed)
+        with values.change:
+            values.set(m.SHARDS_OPEN, len(shards.unfinished) - draining, source)
+            values.set(m.SHARDS_DRAINING, draining, source)
+            behind = shards.records_behind()
+            if behind is None:
+                values.drop(m.LAG_RECORDS, source)
+            else:
+                values.set(m.LAG_RECORDS, behind, source)
 
     def _put_backlog(self, source: str, waiting: Mapping[str, int]) -> None:
         self._values.set(m.BACKLOG_FILES, waiting["files"], source)
@@ -160,6 +182,45 @@ class Recorder:
         for (table, _), count in self._files[source].take(entry, self._clock() - _HOUR).items():
             most[table] = max(most.get(table, 0), count)
         self._values.replace(m.PARTITION_FILES, source, most)
+
+
+@dataclass
+class _Shards:
+    """The shards of a source's last micro-batch, which of the stream's are closed, and how fast each one's records arrived."""
+
+    closed: frozenset[str] = frozenset()
+    reads: Mapping[str, UnitRead] = field(default_factory=dict)
+    _arrived: dict[str, float] = field(
+        default_factory=dict
+    )  # milliseconds since 1970, of the last record that was read
+    _rates: dict[str, float] = field(default_factory=dict)  # records a millisecond
+
+    @property
+    def unfinished(self) -> frozenset[str]:
+        """Those with more to come."""
+        return frozenset(shard for shard, read in self.reads.items() if not read.detail.get("closed"))
+
+    def take(self, reads: Mapping[str, UnitRead]) -> None:
+        """The reads of a micro-batch. A rate is of the time between the last records of two reads."""
+        self.reads = reads
+        for shard, read in reads.items():
+            arrived, before = read.detail.get("last_arrival_ms"), self._arrived.get(shard)
+            if arrived is None:
+                continue
+            if before is not None and arrived > before:
+                self._rates[shard] = read.detail.get("records", read.rows) / (arrived - before)
+            self._arrived[shard] = arrived
+        for known in (self._arrived, self._rates):
+            for shard in known.keys() - reads.keys():
+                del known[shard]
+
+    def records_behind(self) -> float | None:
+        """About how many records wait; None while a shard lags whose rate is not known."""
+        lags = {shard: int(self.reads[shard].detail.get("millis_behind", 0)) for shard in self.unfinished}
+        late = {shard: lag for shard, lag in lags.items() if lag}
+        if not late.keys() <= self._rates.keys():
+            return None
+        return sum(lag * self._rates[shard] for shard, lag in late.items())
 
 
 class _RecentFiles:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from streaming_app.journal.audited import LastAudit
 from streaming_app.journal.ledger import Ledger
 from streaming_app.metrics import catalogue as m
 from streaming_app.metrics.values import Values
@@ -78,6 +79,19 @@ def sample_lake(values: Values, source: str, sink: SinkOptions) -> None:
     values.set(m.STAGED_FILES, sum(1 for _ in sink.open_lake().staged(sink.owner, prefixes)), source)
 
 
-def scratch() -> str:
-    """Where Spark spills, unless its configuration says otherwise."""
-    return os.environ.get("SPARK_LOCAL_DIRS", tempfile.gettempdir()).partition(",")[0]
+def sample_audit(values: Values, last: LastAudit) -> None:
+    """What the last audit found: one request on S3."""
+    audited = last.get()
+    if audited is None:
+        return
+    with values.change:
+        values.set(m.AUDIT_TIME, audited.ended_at)
+        values.set(m.AUDIT_DURATION, audited.seconds)
+        values.set(m.AUDIT_OK, float(audited.differences == 0))
+        values.set(m.AUDIT_DIFFERENCES, audited.differences)
+
+
+def scratch(conf: Mapping[str, str]) -> str:
+    """Where Spark spills: the first folder of its environment, its configuration or the machine's, as Spark itself chooses."""
+    configured = os.environ.get("SPARK_LOCAL_DIRS") or conf.get("spark.local.dir") or tempfile.gettempdir()
+    return configured.partition(",")[0]

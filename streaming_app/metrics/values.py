@@ -62,6 +62,11 @@ class Values:
             observed[labels].counts[bisect_left(metric.buckets, value)] += 1
             observed[labels].sum += value
 
+    def drop(self, metric: Metric, *labels: str) -> None:
+        """Have no such series: its value is not known."""
+        with self._lock:
+            self._of(metric).numbers.pop(labels, None)
+
     def replace(self, metric: Metric, source: str, values: Mapping[str, float]) -> None:
         """Set all series of a source by the value of the one other label; series that are not named are gone."""
         with self._lock:

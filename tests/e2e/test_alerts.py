@@ -1,20 +1,24 @@
 """Each fault is caused for real, and its alert fires in a real Prometheus within its time.
 
 The shipped rules run 30 times as fast: every duration is divided, and so is the one threshold that is a waiting time. All
-other thresholds are the shipped ones: records are really 13 hours old, half of the calls are really refused. What no test can
-cause without harm (a full disk, a full heap) is shown by promtool alone (deploy/monitoring/alerts.test.yml).
+other thresholds are the shipped ones: records are really 13 hours old, half of the calls are really refused, a disk and a heap
+are really full. The disk is a file system in memory of the test's own, which only root may mount.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.e2e.test_metrics import address
+from tests.e2e.test_metrics import address, ask
 from tests.fault.rig import REPOSITORY, STREAM, Rig
 from tests.prometheus_server import INSTALLED, RULES, prometheus_server
 from tests.strict_kinesis import strict_kinesis
@@ -71,6 +75,10 @@ class Watched:
             assert time.monotonic() < deadline, (wanted - self.firing(), self.firing(), self.rig.tail(20))
             time.sleep(0.2)
 
+    def wait_for_the_end(self, alert: str, timeout: float = 120) -> None:
+        """Until it fires no more."""
+        self.rig.wait_for(lambda: alert not in self.firing(), timeout)
+
 
 @pytest.fixture
 def rules(tmp_path):
@@ -125,6 +133,99 @@ def test_a_commit_that_died_half_way(tmp_path, rules):
                 Watched(rig, prometheus).wait("IngestUnpublished", "IngestStalled")
         finally:
             rig.kill(service)
+
+
+def test_a_lake_with_a_missing_file_after_its_audit(tmp_path, rules):
+    with strict_kinesis() as kinesis:
+        kinesis.create(STREAM, shards=1)
+        kinesis.put(STREAM, [EVENT.format(number=number, city="Jakarta").encode() for number in range(100)])
+        rig = Rig(tmp_path, kinesis, settings={**QUICK, "sources.csv.enabled": "false"})
+        service = rig.start()
+        try:
+            rig.wait_for(lambda: rig.committed() == 100, timeout=300)
+            rig.batch("audit")
+            with prometheus_server(tmp_path / "prometheus", address(rig).removeprefix("http://"), rules) as prometheus:
+                watched = Watched(rig, prometheus)
+                rig.wait_for(lambda: prometheus.query("qsr_audit_ok") == {("qsr_audit_ok",): 1}, timeout=60)
+                assert "IngestAudit" not in watched.firing()
+                file = next(Path(rig.lake, "clean").rglob("part-*.parquet"))
+                kept = file.read_bytes()
+                file.unlink()
+                with pytest.raises(AssertionError, match="is not there"):
+                    rig.batch("audit")
+                watched.wait("IngestAudit")
+                file.write_bytes(kept)
+                rig.batch("audit")
+                watched.wait_for_the_end("IngestAudit")
+        finally:
+            rig.kill(service)
+
+
+def test_a_heap_that_stays_full(tmp_path, rules):
+    with strict_kinesis() as kinesis:
+        kinesis.create(STREAM, shards=1)
+        kinesis.put(STREAM, [EVENT.format(number=number, city="Jakarta").encode() for number in range(100)])
+        heap = {"spark.conf.spark.driver.memory": "1g"}
+        rig = Rig(tmp_path, kinesis, settings={**QUICK, **heap, "sources.csv.enabled": "false"})
+        service = rig.start(fault="leak-heap")
+        try:
+            rig.wait_for(lambda: rig.committed() == 100, timeout=300)
+            with prometheus_server(tmp_path / "prometheus", address(rig).removeprefix("http://"), rules) as prometheus:
+                watched = Watched(rig, prometheus)
+                rig.wait_for(lambda: prometheus.query('qsr_jvm_memory_bytes{area="heap"}'), timeout=60)
+                assert "IngestMemory" not in watched.firing()
+                rig.marker.touch()
+                watched.wait("IngestMemory")
+        finally:
+            rig.kill(service)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a file system")
+def test_a_disk_that_runs_full_stops_the_service_and_loses_nothing(tmp_path, rules):
+    with strict_kinesis() as kinesis, small_disk(tmp_path / "disk", 256) as disk:
+        kinesis.create(STREAM, shards=1)
+        places = {"lake.checkpoints": str(disk / "checkpoints"), "sources.csv.enabled": "false"}
+        rig = Rig(tmp_path, kinesis, lake=str(disk / "lake"), settings={**QUICK, **places})
+        service = rig.start(SPARK_LOCAL_DIRS=str(disk))
+        filler = disk / "filler"
+        try:
+            rig.wait_for(lambda: ask(rig, "/readyz")[0] == 200, timeout=300)
+            with prometheus_server(tmp_path / "prometheus", address(rig).removeprefix("http://"), rules) as prometheus:
+                watched = Watched(rig, prometheus)
+                rig.wait_for(lambda: prometheus.query("qsr_disk_free_bytes"), timeout=60)
+                assert "IngestDiskFull" not in watched.firing()
+                fill(filler)
+                kinesis.put(STREAM, [EVENT.format(number=number, city="Jakarta").encode() for number in range(500)])
+                watched.wait("IngestDiskFull")
+                rig.wait_for(lambda: prometheus.query("qsr_failures_total"), timeout=120)
+                assert {key[1] for key in prometheus.query("qsr_disk_free_bytes")} == {"lake", "scratch"}
+                assert rig.committed() == 0
+                filler.unlink()
+                rig.wait_for(lambda: rig.committed() == 500, timeout=300)
+                watched.wait_for_the_end("IngestDiskFull")
+        finally:
+            rig.kill(service)
+        rig.check()
+
+
+@contextmanager
+def small_disk(folder: Path, mebibytes: int) -> Iterator[Path]:
+    """A file system of so many MiB, in memory."""
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m", "tmpfs", str(folder)], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(file: Path) -> None:
+    """Write until there is no room for another byte."""
+    with suppress(OSError), file.open("wb", buffering=0) as filler:
+        for size in (1 << 20, 1):
+            with suppress(OSError):
+                while True:
+                    filler.write(bytes(size))
 
 
 def test_the_rules_are_hurried_and_nothing_else(tmp_path):

@@ -88,9 +88,15 @@ class Rig:
 
     # The service.
 
-    def start(self, *more: str, fault: str = "") -> subprocess.Popen[bytes]:
-        """The service in a process group of its own."""
-        environment = {**os.environ, **CREDENTIALS, "QSR_FAULT": fault, "QSR_FAULT_MARKER": str(self.marker)}
+    def start(self, *more: str, fault: str = "", **variables: str) -> subprocess.Popen[bytes]:
+        """The service in a process group of its own, with these variables in its environment."""
+        environment = {
+            **os.environ,
+            **CREDENTIALS,
+            "QSR_FAULT": fault,
+            "QSR_FAULT_MARKER": str(self.marker),
+            **variables,
+        }
         environment["PYTHONPATH"] = os.pathsep.join([str(HOOKS), str(REPOSITORY)])
         with self.log.open("ab") as log:
             return subprocess.Popen(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,11 +15,12 @@ import pytest
 
 from batch_app.audit import AuditReport, Finding, Kind, audit
 from batch_app.cli import main
+from streaming_app.journal.audited import LastAudit
 from streaming_app.journal.ledger import LEDGER, Entry, Ledger
 from streaming_app.journal.read_log import READ_LOG
 from streaming_app.sink.commit import Committer
 from streaming_app.storage import StorageOptions, open_storage
-from tests.audit_lake import LakeBuilder, file_positions, file_read, healthy_lake, numbers
+from tests.audit_lake import LakeBuilder, file_positions, file_read, healthy_lake, numbers, shard_read
 from tests.moto_server import CREDENTIALS, moto_server
 
 
@@ -112,6 +114,35 @@ def test_audit_changes_nothing(lake, tmp_path):
     before = state()
     audited(lake, tmp_path)
     assert state() == before
+
+
+def test_a_service_that_found_nothing_at_its_start_has_no_difference(tmp_path, orders):
+    lake = LakeBuilder(str(tmp_path / "lake"), orders)
+    lake.begin_stream(["shard-0"])
+    lake.commit("kinesis", [], [], epoch=0)
+    first = numbers(0, 20)
+    lake.commit_shards([(shard_read("shard-0", "TRIM_HORIZON", first), first)], epoch=1)
+    report = audited(lake, tmp_path)
+    assert report.ok, report.differences
+    assert report.sources[0].rows_checked == 20
+
+
+def test_the_command_keeps_its_result_for_the_metrics(lake, tmp_path):
+    last = LastAudit(open_storage(f"{lake.root}/checkpoints"))
+    arguments = ["audit", "--settled", "--config", lake.config_file(tmp_path)]
+    assert main(arguments) == 0
+    found = last.get()
+    assert (found.differences, found.settled) == (0, True)
+    assert abs(found.ended_at - time.time()) < 60
+    some_file(lake, "csv")[1].unlink()
+    assert main(arguments) == 1
+    assert last.get().differences == 1
+
+
+def test_where_the_result_cannot_be_kept_the_audit_says_so_and_its_verdict_stands(lake, tmp_path, capsys):
+    Path(lake.root, "checkpoints", "audit").write_text("a file where the folder should be")
+    assert main(["audit", "--config", lake.config_file(tmp_path)]) == 0
+    assert "the result is not kept for the metrics" in capsys.readouterr().err
 
 
 def test_source_that_was_switched_off_is_still_audited(lake, tmp_path):

@@ -12,7 +12,8 @@ import pytest
 from streaming_app.config.models import CloudWatchConfig
 from streaming_app.events import EventKind, SourceEvent
 from streaming_app.metrics import catalogue as m
-from streaming_app.metrics.cloudwatch import CloudWatch, Differences
+from streaming_app.metrics.cloudwatch import Calls, CloudWatch, Differences
+from streaming_app.metrics.pushing import Pusher
 from streaming_app.metrics.recorder import Recorder
 from streaming_app.metrics.values import Values
 from tests.memory_storage import MemoryStorage
@@ -44,9 +45,9 @@ def begin(aws, recorder, monkeypatch, request):
     monkeypatch.setattr(logging.getLogger("streaming_app"), "propagate", True)
     begun = []
 
-    def begin(every: float = 60.0) -> CloudWatch:
-        config = CloudWatchConfig(namespace=request.node.name, every=1, endpoint_url=aws.url, region=REGION)
-        begun.append(CloudWatch(recorder._values, config.model_copy(update={"every": every})))
+    def begin(every: float = 60.0) -> Pusher:
+        config = CloudWatchConfig(namespace=request.node.name, endpoint_url=aws.url, region=REGION)
+        begun.append(Pusher("CloudWatch", every, CloudWatch(recorder._values, Calls(config).put).send))
         return begun[-1]
 
     yield begin
@@ -120,8 +121,8 @@ def test_nobody_waits_for_an_address_that_never_answers(recorder, monkeypatch):
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        config = CloudWatchConfig(endpoint_url=f"http://127.0.0.1:{silent.getsockname()[1]}", region=REGION, every=1)
-        cloudwatch = CloudWatch(recorder._values, config.model_copy(update={"every": 0.01}))
+        config = CloudWatchConfig(endpoint_url=f"http://127.0.0.1:{silent.getsockname()[1]}", region=REGION)
+        cloudwatch = Pusher("CloudWatch", 0.01, CloudWatch(recorder._values, Calls(config).put).send)
         silent.accept()  # it has called, and waits for an answer
         begun = time.monotonic()
         run(recorder, 1, 2, 3)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from streaming_app.events import EventKind
+from streaming_app.metrics import catalogue as m
 from tests.browser import CHROMIUM, browser
 from tests.live_service import live_service
 
@@ -109,6 +110,28 @@ def test_a_stalled_source_is_seen_at_once(page, service):
     assert page.evaluate("document.querySelector('#icon').getAttribute('href')") == "/live/bad.svg"
     service.heard("kinesis")
     shows(page, "#health", "running")
+
+
+def test_what_the_last_audit_found_is_seen_at_once(page, service):
+    page.open(service.url)
+    page.wait_for(DRAWN)
+    shows(page, "#glance", "never")
+    service.values.set(m.AUDIT_TIME, service.clock() - 7200)
+    service.values.set(m.AUDIT_DIFFERENCES, 0)
+    shows(page, "#glance", "lost or twice, audited 2 h ago")
+    assert page.evaluate("document.querySelectorAll('#glance dd.bad').length") == 0
+    service.values.set(m.AUDIT_DIFFERENCES, 3)
+    shows(page, "#glance", "differences, audited 2 h ago")
+    assert page.evaluate("document.querySelector('#glance dd.bad').innerText") == "3"
+
+
+def test_shards_that_drain_and_records_that_wait_are_told_of(page, service):
+    service.batch(read=50, lag={"parent": 90_000, "other": 0})
+    service.recorder.closed("kinesis", frozenset({"parent"}))
+    service.values.set(m.LAG_RECORDS, 12_345, "kinesis")
+    page.open(service.url)
+    shows(page, "#sources", "shards that drain")
+    shows(page, "#sources", "12.3K records")
 
 
 def test_a_failed_source_says_so(page, service):

@@ -36,6 +36,15 @@ def test_an_alert_has_its_paragraph_in_the_runbook(rule):
     assert rule["labels"]["severity"] in {"page", "ticket"}
 
 
+def test_cloudwatch_has_an_alarm_for_each_alert_and_no_other():
+    """By name and severity; what the alarms say is held by tests/deploy/test_terraform.py."""
+    text = (REPOSITORY / "deploy/terraform/modules/alerts/alarms.tf").read_text()
+    alarms = dict(re.findall(r'name += "(Ingest\w+)".*?severity += "(\w+)"', text, re.DOTALL))
+    alarms["IngestDown"] = "page"  # a resource of its own
+    assert 'alarm_name          = "${var.name}-IngestDown"' in text
+    assert alarms == {rule["alert"]: rule["labels"]["severity"] for rule in RULES}
+
+
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
 def test_an_alert_is_shown_firing_and_silent(rule):
     cases = [case for test in TESTS for case in test["alert_rule_test"] if case["alertname"] == rule["alert"]]

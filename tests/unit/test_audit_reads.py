@@ -34,6 +34,12 @@ def test_ranges_that_join_are_fine():
     assert findings(ShardReads(START), epoch(1, A1, B1), epoch(2, A2, B2)) == []
 
 
+def test_epoch_that_only_says_where_the_stream_begins_leaves_nothing_out():
+    reads = ShardReads(START)
+    assert findings(reads, epoch(0), epoch(1, A1, B1)) == []
+    assert findings(reads, epoch(2, A2)) == [(Kind.GAP, "b")]
+
+
 @pytest.mark.parametrize("start", ["AFTER:11", "AFTER:14", "TRIM_HORIZON"])
 def test_range_that_does_not_begin_where_the_last_one_ended(start):
     reads = ShardReads(START)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.bench import freshness, generate, verify
+from tests.bench import freshness, generate, metered_service, verify
 from tests.bench.measure import Measured, run
 from tests.bench.run import Batches, Result, printed_batches, summary
 from tests.bench.shard_logs import sequence_number
@@ -193,3 +193,39 @@ def test_a_wrong_output_counts_for_nothing(tmp_path):
 def test_the_sampler_survives_processes_that_come_and_go(tmp_path):
     code = "import subprocess\nfor _ in range(30): subprocess.run(['true'])"
     assert run([sys.executable, "-c", code], tmp_path / "log", timeout=60).exit_code == 0
+
+
+def burn(seconds: float) -> None:
+    """CPU time of this thread."""
+    begun = time.thread_time()
+    while time.thread_time() - begun < seconds:
+        pass
+
+
+def test_cpu_of_a_part_is_counted_once_and_waiting_not_at_all():
+    metered_service.SPENT.clear()
+    inner = metered_service.counted("inner", burn)
+
+    def work() -> None:
+        inner(0.05)
+        time.sleep(0.2)
+        burn(0.05)
+
+    metered_service.counted("outer", work)()
+    inner(0.02)
+    assert metered_service.SPENT["outer"] == pytest.approx(0.1, abs=0.03)
+    assert metered_service.SPENT["inner"] == pytest.approx(0.02, abs=0.01)
+
+
+def test_a_failing_part_is_counted_and_fails():
+    metered_service.SPENT.clear()
+
+    def fail() -> None:
+        burn(0.02)
+        raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        metered_service.counted("part", fail)()
+    assert metered_service.SPENT["part"] >= 0.02
+    metered_service.counted("part", burn)(0.02)
+    assert metered_service.SPENT["part"] >= 0.04

@@ -12,6 +12,7 @@ from streaming_app.config.models import Config
 
 S3 = {"root": "s3://our-lake/x"}
 CSV = {"enabled": True}
+GATEWAY = "http://127.0.0.1:9091"
 
 
 def document(**changes: Any) -> dict[str, Any]:
@@ -29,6 +30,10 @@ def csv(**settings: Any) -> dict[str, Any]:
 
 def kinesis(**settings: Any) -> dict[str, Any]:
     return {"sources": {"kinesis": {"enabled": True, "stream": "orders", **settings}}}
+
+
+def cloudwatch(**settings: Any) -> dict[str, Any]:
+    return {"metrics": {"cloudwatch": {"enabled": True, **settings}}}
 
 
 @pytest.mark.parametrize(
@@ -83,6 +88,12 @@ def kinesis(**settings: Any) -> dict[str, Any]:
         ),
         ({"spark": {"conf": {"spark.task.maxFailures": 1}}}, "spark.conf.spark.task.maxFailures"),
         ({"spark": {"conf": {"spark.master": "yarn"}}}, "spark.conf.spark.master"),
+        (cloudwatch(log_group="/qsr/metrics"), "metrics.cloudwatch.log_group"),
+        (cloudwatch(format="emf", endpoint_url="https://example.org"), "metrics.cloudwatch.endpoint_url"),
+        ({"metrics": {"pushgateway": {"url": GATEWAY, "user": "u"}}}, "metrics.pushgateway.user"),
+        ({"metrics": {"pushgateway": {"url": GATEWAY, "password": "p"}}}, "metrics.pushgateway.password"),
+        ({"metrics": {"pushgateway": {"instance": "here"}}}, "metrics.pushgateway.instance"),
+        ({"metrics": {"otlp": {"headers": {"Authorization": "Bearer t"}}}}, "metrics.otlp.headers"),
     ],
 )
 def test_a_contradiction_is_reported_with_the_key_to_change(changes: dict[str, Any], key: str) -> None:
@@ -102,6 +113,14 @@ def test_a_contradiction_is_reported_with_the_key_to_change(changes: dict[str, A
         {"sources": csv(path="/data/lake-two", after_commit="archive", archive_path="/data/lake-two-done")},
         {"lake": S3, "sources": csv(after_commit="archive")},
         {"lake": {**S3, "checkpoints": "/data/c"}, "spark": {"master": "local[2,4]"}},
+        cloudwatch(format="emf"),
+        cloudwatch(format="emf", log_group="/qsr/metrics", endpoint_url="https://example.org"),
+        {"metrics": {"pushgateway": {"url": GATEWAY, "user": "u", "password": "p"}}},
+        {
+            "metrics": {
+                "otlp": {"endpoint": "http://127.0.0.1:4318/v1/metrics", "headers": {"Authorization": "Bearer t"}}
+            }
+        },
         {
             "sources": {
                 "kinesis": {"enabled": True, "stream": "s"},
@@ -134,6 +153,10 @@ def test_a_faulty_value_gives_no_contradiction_of_its_own_making() -> None:
         ({"service": {"trigger": True}}, "service.trigger"),
         ({"service": {"trigger": "5 parsecs"}}, "service.trigger"),
         ({"sink": {"target_file_bytes": "0"}}, "sink.target_file_bytes"),
+        (cloudwatch(format="emf", log_group="no group"), "metrics.cloudwatch.log_group"),
+        (cloudwatch(format="json"), "metrics.cloudwatch.format"),
+        ({"metrics": {"otlp": {"endpoint": "127.0.0.1:4317"}}}, "metrics.otlp.endpoint"),
+        ({"metrics": {"pushgateway": {"url": GATEWAY, "every": "0s"}}}, "metrics.pushgateway.every"),
         ({"sources": {"kinesis": {"stream": "arn:aws:kinesis:x"}}}, "sources.kinesis.stream"),
         ({"sources": {"kinesis": {"stream": "s", "start": "YESTERDAY"}}}, "sources.kinesis.start"),
         ({"sources": {"kinesis": {"stream": "s", "endpoint_url": "localhost:4566"}}}, "sources.kinesis.endpoint_url"),

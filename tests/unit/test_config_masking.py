@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from streaming_app.config import effective_yaml, load
-from streaming_app.config.masking import MASK, is_secret_name, mask, mask_text
+from streaming_app.config.masking import MASK, is_secret_name, mask, mask_text, secret_values
 from streaming_app.errors import ConfigError
 
 CONF = str(Path(__file__).resolve().parents[2] / "conf/local.yaml")
@@ -86,6 +86,12 @@ def test_a_text_without_secrets_stays_as_it_is(text: str) -> None:
 def test_masking_reaches_every_depth_and_leaves_what_is_empty() -> None:
     document = {"a": [{"secret": SECRET, "token": "", "keys": [1, SECRET]}], "password": 12345, "n": 5}
     assert mask(document) == {"a": [{"secret": MASK, "token": "", "keys": [MASK, MASK]}], "password": MASK, "n": 5}
+
+
+def test_headers_are_secrets_whatever_they_are_called() -> None:
+    document = {"metrics": {"otlp": {"headers": {"x-team": SECRET}}}}
+    assert mask(document) == {"metrics": {"otlp": {"headers": {"x-team": MASK}}}}
+    assert list(secret_values(document)) == [SECRET]
 
 
 def test_the_effective_configuration_shows_no_secret() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from streaming_app.events import EventKind
+from streaming_app.metrics import catalogue as m
 from streaming_app.metrics.live import history as history_module
 from streaming_app.metrics.live.history import HOUR, MOST_SERIES, History
 from streaming_app.metrics.live.rejected import KEPT, LONGEST
@@ -101,6 +102,20 @@ def test_reasons_beyond_the_first_share_one_line(service):
     charts = later(service)["history"]["reasons"]
     assert [name for name, _ in charts] == [f"rule-{number}" for number in range(11, 4, -1)] + [""]
     assert sum(charts[-1][1]) * 10 == pytest.approx(1 + 2 + 3 + 4 + 5, abs=1)
+
+
+def test_the_last_audit_is_on_the_page_once_there_is_one(service):
+    assert later(service)["audit"] is None
+    service.values.set(m.AUDIT_TIME, 1000.0)
+    service.values.set(m.AUDIT_DIFFERENCES, 2)
+    assert later(service)["audit"] == {"ended": 1000.0, "differences": 2}
+
+
+def test_shards_that_drain_and_records_behind_are_on_the_page(service):
+    service.batch(lag={"parent": 0, "other": 0})
+    service.recorder.closed("kinesis", frozenset({"parent"}))
+    kinesis = next(source for source in later(service)["sources"] if source["name"] == "kinesis")
+    assert (kinesis["shards_open"], kinesis["shards_draining"], kinesis["lag_records"]) == (1, 1, 0)
 
 
 def test_a_restart_shows_the_hour_before_it_and_counts_nothing_twice(service):

@@ -6,6 +6,7 @@ import json
 import socket
 import urllib.error
 import urllib.request
+from dataclasses import replace
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -17,7 +18,7 @@ from streaming_app.metrics.health import Health
 from streaming_app.metrics.prometheus import Endpoint
 from streaming_app.metrics.recorder import Recorder
 from streaming_app.metrics.values import Values
-from streaming_app.progress import Batch, Standing
+from streaming_app.progress import Batch, Lag, Standing
 from tests.memory_storage import MemoryStorage
 from tests.metrics_lake import NOW, batch, entry, publish
 
@@ -134,6 +135,7 @@ def test_known_batches_give_exactly_the_known_figures(service):
         ("qsr_shard_lag_seconds", "shard-0"): 0,
         ("qsr_shard_lag_seconds", "shard-1"): 1.5,
         ("qsr_shards_open",): 1,
+        ("qsr_shards_draining",): 0,
         ("qsr_read_bytes_total",): 3000,
         ("qsr_kinesis_calls_total",): 18,
         ("qsr_kinesis_throttles_total",): 6,
@@ -187,6 +189,51 @@ def test_an_idle_stream_has_its_lag_and_counters_after_a_restart(start, storage)
     assert found[("qsr_shard_lag_seconds", "shard-1")] == 1.5
     assert found[("qsr_shards_open",)] == 1
     assert found[("qsr_kinesis_throttles_total",)] == 0  # of this process
+
+
+def shard_read(shard: str, rows: int, last_arrival: float, lag_ms: int, **more) -> UnitRead:
+    detail = {"closed": False, "last_arrival_ms": round(last_arrival * 1000), "millis_behind": lag_ms, **more}
+    return UnitRead(shard, rows, rows * 100, detail)
+
+
+def read_on(service: Service, number: int, *reads: UnitRead) -> None:
+    """A micro-batch with these reads."""
+    by_shard = {read.unit: read for read in reads}
+    lag = Lag({shard: read.detail["millis_behind"] for shard, read in by_shard.items()})
+    publish(service.storage, number)
+    service.recorder.on_batch(replace(batch(number), standing=Standing(by_shard, lag)))
+
+
+def test_a_shard_that_kinesis_has_closed_drains_until_it_is_read_to_its_end(service):
+    read_on(service, 0, shard_read("parent", 10, NOW, 60_000), shard_read("other", 10, NOW, 0))
+    assert (service.scrape()[("qsr_shards_open",)], service.scrape()[("qsr_shards_draining",)]) == (2, 0)
+    service.recorder.closed("kinesis", frozenset({"parent", "long-ago"}))
+    assert (service.scrape()[("qsr_shards_open",)], service.scrape()[("qsr_shards_draining",)]) == (1, 1)
+    read_on(service, 1, shard_read("parent", 10, NOW, 0, closed=True), shard_read("other", 10, NOW, 0))
+    assert (service.scrape()[("qsr_shards_open",)], service.scrape()[("qsr_shards_draining",)]) == (1, 0)
+
+
+def test_records_behind_are_each_shards_lag_by_the_rate_at_which_its_records_arrived(service):
+    """20 records a second arrive in one shard and 1 in the other; both are read from the past on."""
+    read_on(service, 0, shard_read("busy", 100, NOW - 600, 600_000), shard_read("calm", 5, NOW - 10, 10_000))
+    assert ("qsr_lag_records",) not in service.scrape()  # one read says nothing of a rate
+    read_on(service, 1, shard_read("busy", 2000, NOW - 500, 500_000), shard_read("calm", 8, NOW - 2, 2_000))
+    assert service.scrape()[("qsr_lag_records",)] == 500 * 20 + 2 * 1
+    read_on(service, 2, shard_read("busy", 10_000, NOW, 0), shard_read("calm", 2, NOW, 0))
+    assert service.scrape()[("qsr_lag_records",)] == 0
+
+
+def test_records_behind_count_an_aggregate_once_as_kinesis_does(service):
+    read_on(service, 0, shard_read("s", 1, NOW - 110, 110_000))
+    read_on(service, 1, shard_read("s", 5000, NOW - 100, 100_000, records=50))
+    assert service.scrape()[("qsr_lag_records",)] == 100 * 5
+
+
+def test_records_behind_are_not_told_of_while_a_new_shard_lags(service):
+    read_on(service, 0, shard_read("s", 10, NOW, 0))
+    assert service.scrape()[("qsr_lag_records",)] == 0
+    read_on(service, 1, shard_read("s", 10, NOW, 0), shard_read("child", 10, NOW - 60, 60_000))
+    assert ("qsr_lag_records",) not in service.scrape()
 
 
 def test_files_wait_after_a_restart_too(start, storage):

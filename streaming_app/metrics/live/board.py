@@ -167,6 +167,7 @@ class Board:
             "rules": self._counted_rules(hour),
             "suite": {"name": suite.name, "fingerprint": suite.fingerprint} if suite else {},
             "machine": self._machine(),
+            "audit": self._audit(),
         }
 
     def _unknown(self, now: float) -> float:
@@ -197,6 +198,8 @@ class Board:
             "lag": values.get(m.LAG, name),
             "shards": [{"shard": shard, "lag": lag} for lag, shard in shards[:_SHARDS]],
             "shards_open": values.get(m.SHARDS_OPEN, name),
+            "shards_draining": values.get(m.SHARDS_DRAINING, name),
+            "lag_records": values.get(m.LAG_RECORDS, name),
             "throttles": values.get(m.THROTTLES, name),
             "backlog": [values.get(each, name) for each in (m.BACKLOG_FILES, m.BACKLOG_BYTES, m.BACKLOG_OLDEST)],
             "rows": {
@@ -246,6 +249,11 @@ class Board:
                 {"place": name, "free": free, "size": sizes.get(name, 0)} for name, free in sorted(disks.items())
             ],
         }
+
+    def _audit(self) -> dict[str, Any] | None:
+        """The last one, None before the first."""
+        ended = self._values.get(m.AUDIT_TIME)
+        return None if ended is None else {"ended": ended, "differences": self._values.get(m.AUDIT_DIFFERENCES)}
 
     def _numbers(self, metric: m.Metric, source: str = "") -> dict[tuple[str, ...], float]:
         found = self._values.series(metric)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from streaming_app.sources.kinesis.access import Endpoint, resolved
 from streaming_app.sources.kinesis.connectors import LOST, Connector, Place, connector_of
+from streaming_app.sources.kinesis.context import closed_shards
 from streaming_app.sources.kinesis.foreign import decoded
-from streaming_app.sources.kinesis.options import KinesisOptions, kinesis_options
+from streaming_app.sources.kinesis.options import KinesisOptions, kinesis_options, parse_options
 from streaming_app.sources.kinesis.source import DecodedKinesisDataSource, KinesisDataSource
 
 __all__ = [
@@ -16,8 +17,10 @@ __all__ = [
     "KinesisDataSource",
     "KinesisOptions",
     "Place",
+    "closed_shards",
     "connector_of",
     "decoded",
     "kinesis_options",
+    "parse_options",
     "resolved",
 ]

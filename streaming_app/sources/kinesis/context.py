@@ -65,6 +65,11 @@ def context_of(options: KinesisOptions) -> Context:
     return Context(options, shared_client(options.endpoint), _read_log(options.read_log_path, options.storage))
 
 
+def closed_shards(options: KinesisOptions) -> frozenset[str]:
+    """Shards that are listed and closed, by one call that is not made again. Raises SourceError."""
+    return frozenset(item.shard for item in shared_client(options.endpoint).list_shards() if item.closed)
+
+
 @lru_cache(maxsize=16)
 def _read_log(path: str, storage: StorageOptions) -> ReadLog:
     return ReadLog(open_storage(path, storage))

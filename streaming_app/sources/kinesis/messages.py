@@ -104,6 +104,12 @@ class StreamSummary(msgspec.Struct, frozen=True):
     retention_hours: int
 
 
+class SequenceRange(msgspec.Struct, frozen=True, rename={"last": "EndingSequenceNumber"}):
+    """A shard's sequence numbers; the last one is there as soon as the shard is closed."""
+
+    last: str | None = None
+
+
 class ShardListed(
     msgspec.Struct,
     frozen=True,
@@ -112,6 +118,7 @@ class ShardListed(
         "parent": "ParentShardId",
         "adjacent": "AdjacentParentShardId",
         "hash_keys": "HashKeyRange",
+        "sequences": "SequenceNumberRange",
     },
 ):
     """One shard of ListShards; an expired parent is named although it is not listed itself."""
@@ -120,6 +127,12 @@ class ShardListed(
     parent: str | None = None
     adjacent: str | None = None
     hash_keys: HashKeyRange = HashKeyRange()
+    sequences: SequenceRange = SequenceRange()
+
+    @property
+    def closed(self) -> bool:
+        """Nothing is written to it any more; records may still wait in it."""
+        return self.sequences.last is not None
 
     @property
     def parents(self) -> tuple[str, ...]:

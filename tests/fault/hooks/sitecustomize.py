@@ -3,6 +3,7 @@
 hang-before-entry     once a batch is staged and before its ledger entry is written, say so and hang (to be killed)
 hang-after-entry      once the ledger entry is written and before any file is published, say so and hang (to be killed)
 fail-first-attempt    the first attempt of every writing task fails after it has read and staged all its rows
+leak-heap             once the marker is there, hold so much of the driver's heap that 95% of it stays full whatever is collected
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 FAULT = os.environ.get("QSR_FAULT", "")
 COMMIT = "streaming_app.sink.commit"
 SINK = "streaming_app.sink.datasource"
+SAMPLES = "streaming_app.metrics.samples"
 
 
 def _hang_once(module, name):
@@ -57,10 +59,26 @@ def _fail_first_attempt(module):
     module.TaskWriter.finish = fail
 
 
+def _leak_heap(module):
+    sample, held = module.sample_jvm, []
+
+    def leak(values, jvm):
+        bean = jvm.java.lang.management.ManagementFactory.getMemoryMXBean()
+        if Path(os.environ["QSR_FAULT_MARKER"]).exists():
+            jvm.java.lang.System.gc()
+            heap = bean.getHeapMemoryUsage()
+            missing = int(0.95 * heap.getMax()) - heap.getUsed()
+            held.extend(jvm.java.nio.ByteBuffer.allocate(1 << 20) for _ in range(missing >> 20))
+        sample(values, jvm)
+
+    module.sample_jvm = leak
+
+
 PATCHES = {
     "hang-before-entry": (COMMIT, _hang_before_entry),
     "hang-after-entry": (COMMIT, _hang_after_entry),
     "fail-first-attempt": (SINK, _fail_first_attempt),
+    "leak-heap": (SAMPLES, _leak_heap),
 }
 
 

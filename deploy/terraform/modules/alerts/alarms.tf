@@ -129,6 +129,17 @@ locals {
       periods     = 10
     },
     {
+      name        = "IngestAudit"
+      source      = ""
+      severity    = "page"
+      description = "The last audit of the lake found differences."
+      metrics     = { differences = { name = "qsr_audit_differences", dimensions = {}, stat = "Minimum" } }
+      expression  = "differences"
+      threshold   = 0
+      period      = 60
+      periods     = 1
+    },
+    {
       name        = "IngestDiskFull"
       source      = ""
       severity    = "page"

@@ -55,7 +55,16 @@ export const glance = (state) => {
     tile("from arrival to queryable", ...split(seconds(oldest))),
     tile("in the last hour", brief(whole), "rows"),
     tile("rejected in the last hour", brief(dead), whole ? percent(dead, whole) : ""),
-    tile("since ever", brief(ever), "rows"));
+    tile("since ever", brief(ever), "rows"),
+    audit(state, tile));
+};
+
+// Whether anything is lost, as the last `batch_app audit` found it.
+const audit = (state, tile) => {
+  if (!state.audit) return tile("audited", "never");
+  const { ended, differences } = state.audit;
+  const ago = `${seconds(Math.max(0, state.now - ended))} ago`;
+  return differences ? tile(`differences, audited ${ago}`, count(differences), "", true) : tile(`lost or twice, audited ${ago}`, "nothing");
 };
 
 const shardList = (source) => {
@@ -80,6 +89,8 @@ const sourceCard = (source, now) => {
     el("dl", { class: "facts" },
       fact("rows a second", rate(source.rate)),
       source.lag == null ? [] : unknown(source) ? fact("behind", "unknown", true) : fact("behind", source.lag ? seconds(source.lag) : "at the tip", source.lag > LATE),
+      source.lag && source.lag_records && !unknown(source) ? fact("about", `${brief(source.lag_records)} records`) : [],
+      source.shards_draining ? fact("shards that drain", count(source.shards_draining)) : [],
       backlog(source.backlog, now),
       fact("last batch", source.last_success ? `${seconds(now - source.last_success)} ago` : "none yet"),
       fact("read since ever", brief(rows.read)),

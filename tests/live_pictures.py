@@ -1,0 +1,60 @@
+"""Makes the pictures of docs/live-page.md anew, of a real service that reads a stream and files: `python -m tests.live_pictures`.
+
+Look at each of them before it is committed. Needs Chromium; seven minutes.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.browser import Browser, browser
+from tests.e2e.test_metrics import address, ask
+from tests.fault.rig import REPOSITORY, STREAM, Rig
+from tests.strict_kinesis import strict_kinesis
+
+IMAGES = REPOSITORY / "docs" / "images"
+FEEDING = 280  # seconds, so that five minutes are full
+
+
+def take(page: Browser, rig: Rig, name: str, *, dark: bool = False, width: int = 1440) -> None:
+    """The page with its last five minutes."""
+    page.open(address(rig) + "/", width=width, dark=dark)
+    page.wait_for("document.querySelectorAll('canvas').length === 2")
+    page.evaluate("document.querySelector('[data-span=\"300\"]').click()")
+    time.sleep(5)
+    page.screenshot(IMAGES / f"live-{name}.png")
+    sys.stdout.write(f"docs/images/live-{name}.png\n")
+    page.leave()
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder, strict_kinesis() as kinesis:
+        kinesis.create(STREAM, shards=2)
+        quick = {"metrics.sample_every": "2s", "metrics.stalled_after": "20s"}
+        rig = Rig(Path(folder), kinesis, settings=quick)
+        service = rig.start()
+        try:
+            rig.wait_for(lambda: ask(rig, "/readyz")[0] == 200, timeout=300)
+            rig.feed(rate=150, csv_every=15)
+            time.sleep(FEEDING)
+            rig.batch("audit")
+            with browser(Path(folder) / "chromium") as page:
+                take(page, rig, "load")
+                take(page, rig, "dark", dark=True)
+                take(page, rig, "narrow", width=390)
+                rig.rest()
+                time.sleep(30)
+                take(page, rig, "rest")
+                kinesis.set(throttle=1.0)
+                kinesis.put(STREAM, [b"{}"])
+                rig.wait_for(lambda: "stalled" in ask(rig, "/readyz")[1], timeout=120)
+                take(page, rig, "stalled")
+        finally:
+            rig.kill(service)
+
+
+if __name__ == "__main__":
+    main()
