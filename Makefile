@@ -164,7 +164,7 @@ test-airflow: $(STAMP) s3a-jars $(AIRFLOW)/.made-from-lock ## the DAGs in a real
 
 .PHONY: airflow-lock
 airflow-lock: $(STAMP) ## resolve deploy/airflow/requirements.txt anew from requirements.in
-	$(BIN)/uv pip compile --quiet --python-version 3.13 --python-platform x86_64-manylinux_2_28 --generate-hashes \
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.12 --generate-hashes \
 		--no-emit-index-url --custom-compile-command "make airflow-lock" \
 		deploy/airflow/requirements.in --output-file deploy/airflow/requirements.txt
 

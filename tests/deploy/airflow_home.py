@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,13 +13,16 @@ from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
-from tests.moto_server import CREDENTIALS, MotoServer, moto_server
+from tests.moto_server import CREDENTIALS, REGION, MotoServer, moto_server
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DAGS = REPOSITORY / "deploy" / "airflow" / "dags"
 JOBS = ("streaming", "ingest", "backfill", "compact", "catalog", "audit")
 LAKE, WORK = "qsr-lake", "qsr-work"
-_TIMEOUT = 900.0  # seconds of one `dags test`
+_TIMEOUT = 600.0  # seconds of one `dags test`
+# Airflow 3.3.2's `dags test` ends so after it has marked a run of a DAG with a deadline as successful, and only then
+# (apache/airflow#73428).
+_SUCCEEDED_BUT = "FROM deadline_alert"
 
 
 @dataclass
@@ -164,5 +168,29 @@ class Airflow:
         """`airflow dags test` of one day; returns all it printed. A run whose DAG fails exits with an error."""
         done = self.run("dags", "test", dag, *arguments, env=self.environment(there, **options), check=False)
         said = done.stdout + done.stderr
-        assert (done.returncode == 0) is ok, said[-12000:]
+        succeeded = done.returncode == 0 or (_SUCCEEDED_BUT in said and "successful [airflow.models.dagrun" in said)
+        assert succeeded is ok, said[-12000:]
         return said
+
+
+def on_the_worker(there: Account) -> dict[str, Any]:
+    """Options that run our own commands in this project's environment, with a lake on moto's S3."""
+    settings = {
+        "lake.s3.path_style": "true",
+        "lake.s3.endpoint_url": there.aws.url,
+        "lake.s3.region": REGION,
+        "sources.kinesis.enabled": "false",
+        "spark.master": "local[2,4]",
+        "alerts.sns_topic_arn": there.outputs["topic_arn"],
+        "catalog.type": "glue",
+        "catalog.database": there.outputs["database"],
+    }
+    overrides = " ".join(f"{name}={value}" for name, value in settings.items())
+    command = f"env LAKE_BUCKET={LAKE} QSR_METRICS=false AWS_REGION={REGION} {sys.executable} -m batch_app"
+    return {"run_on": "worker", "command": command, "overrides": overrides}
+
+
+def put_configuration(there: Account) -> None:
+    """conf/ where Terraform puts it."""
+    for file in (path for path in (REPOSITORY / "conf").rglob("*") if path.is_file()):
+        there.aws.client("s3").upload_file(str(file), WORK, f"artifacts/{file.relative_to(REPOSITORY)}")

@@ -88,7 +88,7 @@ def options() -> Options:
 
 
 def _object(name: str, default: str | None = None) -> dict[str, Any]:
-    text = Variable.get(name, default=default)
+    text = Variable.get(name, default)
     if text is None:
         raise AirflowFailException(f"Variable {name} is not set; set it to what `terraform output -json` prints")
     try:
