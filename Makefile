@@ -160,6 +160,23 @@ test-glue: glue-wheels ## Glue's jobs by spark-submit in an environment of exact
 		--find-links build/glue/unpacked/wheels --requirement build/glue/unpacked/wheels/requirements.txt
 	GLUE_PYTHON=$(abspath $(GLUE_VENV)/bin/python) $(BIN)/python -m pytest --deploy tests/deploy/test_glue_jobs.py $(ARGS)
 
+AIRFLOW := build/airflow/venv
+
+$(AIRFLOW)/.made-from-lock: deploy/airflow/requirements.txt
+	$(PYTHON313) -m venv --clear $(AIRFLOW)
+	$(AIRFLOW)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --no-deps --requirement $<
+	touch $@
+
+.PHONY: test-airflow
+test-airflow: $(STAMP) s3a-jars $(AIRFLOW)/.made-from-lock ## the DAGs in a real Airflow, against moto and with our own commands (needs Python 3.13)
+	AIRFLOW_PYTHON=$(abspath $(AIRFLOW)/bin/python) $(BIN)/python -m pytest --deploy tests/deploy/test_airflow.py $(ARGS)
+
+.PHONY: airflow-lock
+airflow-lock: $(STAMP) ## resolve deploy/airflow/requirements.txt anew from requirements.in
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.12 --generate-hashes \
+		--no-emit-index-url --custom-compile-command "make airflow-lock" \
+		deploy/airflow/requirements.in --output-file deploy/airflow/requirements.txt
+
 .PHONY: glue-lock
 glue-lock: $(STAMP) ## resolve deploy/glue/requirements.txt anew, with Glue's own packages as they are
 	$(BIN)/uv pip compile --quiet --python-version 3.13 --python-platform x86_64-manylinux_2_28 --generate-hashes \
