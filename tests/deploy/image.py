@@ -6,7 +6,7 @@
         image.run(image.health)
 
 What is started has the image's user without any privilege, a root that is read-only, a /tmp in memory, its own process numbers
-with the entry point as the first, and this machine's network. An instruction that is not known here is an error.
+with the entry point as the first, a host name that /etc/hosts knows, and this machine's network. An instruction that is not known here is an error.
 
 The base is not python:3.12-slim-bookworm, which no engine can fetch here: it is Debian bookworm by debootstrap, as that image is,
 with a Python 3.12 of this machine copied to /usr/local.
@@ -45,6 +45,8 @@ exec chroot "$root" "$@"
 _START: Final = """
 mount --bind "$1" "$1"
 mount -o remount,bind,ro "$1"
+mount --bind "$1.hosts" "$1/etc/hosts"
+hostname container
 mount -t proc proc "$1/proc"
 mount --rbind /dev "$1/dev"
 mount -t tmpfs -o mode=1777 tmpfs "$1/tmp"
@@ -214,11 +216,12 @@ def _copy(base: Path, target: Path) -> Path:
     shutil.rmtree(target, ignore_errors=True)
     target.parent.mkdir(parents=True, exist_ok=True)
     subprocess.run(["cp", "--archive", "--reflink=auto", base, target], check=True)
+    target.with_suffix(".hosts").write_text("127.0.0.1 localhost\n127.0.1.1 container\n")
     return target
 
 
 def _inside(mounts: str, root: Path, command: Sequence[str]) -> list[str]:
-    own = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
+    own = ["unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child"]
     return [*own, "sh", "-euc", mounts, "sh", str(root), *command]
 
 

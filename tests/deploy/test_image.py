@@ -63,13 +63,12 @@ def emulated(aws) -> list[str]:
     return ["--set", f"lake.s3.endpoint_url={aws.url}", "--set", "lake.s3.path_style=true"]
 
 
-def wait_for(condition, what: str, log: Path, seconds: float = 300):
+def wait_for(condition, what: str, service, log: Path, seconds: float = 900) -> None:
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
+    while not condition():
+        alive = service.outside.poll() is None and time.monotonic() < deadline
+        assert alive, f"not seen: {what}:\n{log.read_text(errors='replace')[-4000:]}"
         time.sleep(1)
-    raise AssertionError(f"{what} did not happen in {seconds:.0f} s:\n{log.read_text(errors='replace')[-4000:]}")
 
 
 def rows(aws) -> int:
@@ -87,7 +86,7 @@ def test_service_starts_in_it_as_nobody_special_reads_and_stops_when_it_is_told(
     port, log = free_port(), tmp_path / "service.log"
     environment = environment_of(aws, port)
     with image.start([*image.command, *emulated(aws)], environment, log) as service:
-        wait_for(lambda: rows(aws) >= EVENTS, "all rows in the lake", log)
+        wait_for(lambda: rows(aws) >= EVENTS, "all rows in the lake", service, log)
         health = image.run(image.health, environment, entrypoint=False)
         assert health.returncode == 0, health.stderr
         names = {pid: Path(f"/proc/{pid}/status").read_text() for pid in service.processes()}
