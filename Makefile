@@ -182,7 +182,7 @@ $(KUBERNETES)/kubernetes-validate:
 	$(KUBERNETES)/python -m pip --disable-pip-version-check --quiet install kubernetes-validate==1.37.0
 
 .PHONY: test-kubernetes
-test-kubernetes: $(STAMP) $(KUBERNETES)/kubernetes-validate ## deploy/kubernetes against Kubernetes' own schemas (needs kubectl)
+test-kubernetes: $(STAMP) $(KUBERNETES)/kubernetes-validate deploy-tools ## deploy/kubernetes against Kubernetes' own schemas, checkov (needs kubectl)
 	$(BIN)/python -m pytest --deploy tests/deploy/test_kubernetes.py $(ARGS)
 
 HADOLINT := build/hadolint/bin/hadolint
