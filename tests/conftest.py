@@ -29,12 +29,13 @@ def pytest_addoption(parser):
 def pytest_collection_modifyitems(config, items):
     for option, keyword in (("--drills", "drill"), ("--deploy", "deploy"), ("--lake", "lake")):
         if not config.getoption(option):
-            config.hook.pytest_deselected(items=[item for item in items if keyword in item.keywords])
-            items[:] = [item for item in items if keyword not in item.keywords]
+            left_out = [item for item in items if item.get_closest_marker(keyword)]  # `keywords` has folders' names, too
+            config.hook.pytest_deselected(items=left_out)
+            items[:] = [item for item in items if not item.get_closest_marker(keyword)]
     if not config.getoption("--long"):
         slow = pytest.mark.skip(reason="the long form: run it with --long")
         for item in items:
-            if "slow" in item.keywords:
+            if item.get_closest_marker("slow"):
                 item.add_marker(slow)
 
 
