@@ -29,7 +29,8 @@ def pytest_addoption(parser):
 def pytest_collection_modifyitems(config, items):
     for option, keyword in (("--drills", "drill"), ("--deploy", "deploy"), ("--lake", "lake")):
         if not config.getoption(option):
-            left_out = [item for item in items if item.get_closest_marker(keyword)]  # `keywords` has folders' names, too
+            # By marker: `keywords` has the names of folders, too.
+            left_out = [item for item in items if item.get_closest_marker(keyword)]
             config.hook.pytest_deselected(items=left_out)
             items[:] = [item for item in items if not item.get_closest_marker(keyword)]
     if not config.getoption("--long"):
