@@ -11,8 +11,14 @@ from streaming_app.errors import ConfigError, SinkError
 
 _ROWS: Final = 65_536  # of one batch
 _BROKEN_FILE: Final = ("Could not open", "Parquet file", "Parquet magic", "AWS Error")
-# pyarrow's words, local and S3; the last are what its S3 client makes of some answers that a file is not there.
-_GONE: Final = ("No such file or directory", "Path does not exist", "NO_SUCH_KEY", "Failed to flush response stream")
+# pyarrow's words for a file that is not there: local; S3, asked for its bytes; S3, asked for its size; S3, answer cut short.
+_GONE: Final = (
+    "No such file or directory",
+    "NO_SUCH_KEY",
+    "RESOURCE_NOT_FOUND",
+    "Path does not exist",
+    "Failed to flush response stream",
+)
 _READS: Final = frozenset({"SELECT", "EXPLAIN"})
 
 

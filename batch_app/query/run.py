@@ -10,6 +10,7 @@ from typing import Final
 
 import pyarrow as pa
 
+from batch_app.output import status
 from batch_app.query.answer import Answer, write
 from batch_app.query.named import NamedQuery, has_folder, named, read_named
 from streaming_app.arguments import load_all
@@ -17,7 +18,7 @@ from streaming_app.config import Loaded
 from streaming_app.errors import ConfigError
 from streaming_app.storage import beside
 
-_MOST_TRIES: Final = 5  # a compaction would have to remove files that the query reads each time
+_MOST_TRIES: Final = 10  # a compaction of many partitions removes files all the time while it runs
 
 
 def run(options: argparse.Namespace) -> int:
@@ -29,7 +30,8 @@ def run(options: argparse.Namespace) -> int:
     if options.queries and not has_folder(folder):
         raise ConfigError(f"--queries {folder}: there is no such folder")
     queries = read_named(folder)
-    answer = _listing(queries) if options.list else _asked(options, loaded, queries, folder)
+    with status("asking"):
+        answer = _listing(queries) if options.list else _asked(options, loaded, queries, folder)
     try:
         write(answer, options.format, options.output, options.limit)
         sys.stdout.flush()
