@@ -121,11 +121,8 @@ def _s3(options: StorageOptions) -> Any:
     more: dict[str, Any] = {}
     if options.endpoint_url:
         scheme, _, host = options.endpoint_url.partition("://")
-        more = {
-            "endpoint_override": host.rstrip("/"),
-            "scheme": scheme,
-            "force_virtual_addressing": not options.path_style,
-        }
+        # The bucket goes into the path, as boto3 has it with an endpoint of one's own, whatever path_style says.
+        more = {"endpoint_override": host.rstrip("/"), "scheme": scheme}
     return pafs.S3FileSystem(
         access_key=frozen.access_key,
         secret_key=frozen.secret_key,
