@@ -134,6 +134,11 @@ class CompactionBook:
         self._storage, self._lake = storage, lake
         self._log = SequencedLog(storage, _PREFIX)
 
+    @property
+    def uri(self) -> str:
+        """Its folder, for messages."""
+        return self._storage.uri
+
     def newest(self) -> int:
         """The number of the last entry, -1 when there is none."""
         return self._log.newest()
@@ -145,9 +150,13 @@ class CompactionBook:
 
     def entries(self, first: int = 0) -> Iterator[Compaction]:
         """Entries from a number on, ascending, those that were taken back and their releases left out."""
+        yield from (entry for entry, stands in self.history(first) if stands)
+
+    def history(self, first: int = 0) -> Iterator[tuple[Compaction, bool]]:
+        """Entries from a number on that replace files, ascending, and whether they stand: False for one that was taken back."""
         found = list(self._all(first))
         void = {entry.takes_back for entry in found}
-        yield from (entry for entry in found if entry.kind == _REPLACE and entry.number not in void)
+        yield from ((entry, entry.number not in void) for entry in found if entry.kind == _REPLACE)
 
     def _all(self, first: int) -> Iterator[Compaction]:
         expected = first

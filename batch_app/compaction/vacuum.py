@@ -26,7 +26,7 @@ from batch_app.compaction.plan import Wanted
 from batch_app.compaction.run import Tools, open_tools
 from batch_app.compaction.switching import AREA, GRACE, forget, retired, targets_in_use
 from batch_app.dead_letters.book import Book
-from batch_app.output import cell, console, print_fitting, table
+from batch_app.output import cell, console, print_fitting, status, table
 from streaming_app.arguments import load_all
 from streaming_app.config import Config, Loaded
 from streaming_app.doctor.findings import identity
@@ -79,7 +79,8 @@ class Cleaning:
 def run(options: argparse.Namespace) -> int:
     """`vacuum`. Raises ConfigError and SinkError."""
     loaded, suite = load_all(options.config, options.overrides)
-    found = vacuum(loaded, suite, options.grace, many=options.many_orphans, dry_run=options.dry_run)
+    with status("looking at the ledgers and at every file of the lake"):
+        found = vacuum(loaded, suite, options.grace, many=options.many_orphans, dry_run=options.dry_run)
     if options.json:
         print(json.dumps(found.to_json(), indent=2))  # noqa: T201 - the command's output
     else:

@@ -2,10 +2,14 @@
 
 The schema is the dataset's, not that of the first file, so a file from before a column was added reads as null there.
 Times are without a zone and in UTC, as Athena shows them.
+
+Guarantee: each row that was visible when the listing began is in the tables once, whatever a compaction does meanwhile
+(seen_once.py). A file that it removes between the listing and the reading makes the query fail, never count less.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,8 +17,11 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 
+from batch_app.compaction.book import CompactionBook
+from batch_app.compaction.seen_once import MOST_LISTINGS, OvertakenError, left_out, unclear
 from streaming_app.config import Loaded
 from streaming_app.errors import ConfigError, SinkError
+from streaming_app.places import compactions_of
 from streaming_app.schema import CLEAN, DEAD_DATE, DEAD_LETTER, INPUT_SOURCE, Dataset
 from streaming_app.sink.layout import DEAD_LETTER_SCHEMA, clean_schema
 from streaming_app.storage import StorageOptions, is_s3, open_storage
@@ -25,14 +32,44 @@ _HIDDEN: Final = (".", "_")
 def open_tables(loaded: Loaded) -> dict[str, Any]:
     """`clean` and `dead_letter`, empty where nothing was written yet. Raises ConfigError and SinkError."""
     config = loaded.config
-    files, root = _file_system(config.lake.root, config.lake.s3.storage_options())
+    options = config.lake.s3.storage_options()
+    files, root = _file_system(config.lake.root, options)
+    lake = open_storage(config.lake.root, options)
     days = {CLEAN: loaded.dataset.partition_column, DEAD_LETTER: DEAD_DATE}
-    made = {table: _open(files, f"{root}/{table}", schema_of(table, loaded.dataset), days[table]) for table in days}
-    if is_s3(config.lake.root) and not any(
-        table.files for table in made.values() if isinstance(table, ds.FileSystemDataset)
-    ):
-        next(open_storage(config.lake.root, config.lake.s3.storage_options()).list(CLEAN), None)  # says what is wrong
+
+    def listed() -> dict[str, Any]:
+        return {table: _open(files, f"{root}/{table}", schema_of(table, loaded.dataset), days[table]) for table in days}
+
+    made = _once(listed, root, CompactionBook(open_storage(compactions_of(config), options), lake))
+    if is_s3(config.lake.root) and not any(_files(table) for table in made.values()):
+        next(lake.list(CLEAN), None)  # says what is wrong
     return made
+
+
+def _once(listed: Callable[[], dict[str, Any]], root: str, book: CompactionBook) -> dict[str, Any]:
+    """Tables without the files whose rows stand in other files of the same listing, too. Raises SinkError."""
+    for _ in range(MOST_LISTINGS):
+        since = book.finished_through() + 1  # before the listing: what is done by now cannot overtake it
+        tables = listed()
+        keys = {path.removeprefix(f"{root}/") for table in tables.values() for path in _files(table)}
+        try:
+            out = {f"{root}/{key}" for key in left_out(book.history(since), keys)}
+        except OvertakenError as overtaken:
+            problem = overtaken
+            continue
+        return {name: _without(table, out) for name, table in tables.items()}
+    raise unclear(book, problem)
+
+
+def _files(table: Any) -> list[str]:
+    return table.files if isinstance(table, ds.FileSystemDataset) else []
+
+
+def _without(table: Any, out: set[str]) -> Any:
+    if out.isdisjoint(_files(table)):
+        return table
+    kept = [fragment for fragment in table.get_fragments() if fragment.path not in out]
+    return ds.FileSystemDataset(kept, table.schema, table.format, table.filesystem)
 
 
 def schema_of(table: str, dataset: Dataset) -> pa.Schema:
@@ -84,11 +121,8 @@ def _s3(options: StorageOptions) -> Any:
     more: dict[str, Any] = {}
     if options.endpoint_url:
         scheme, _, host = options.endpoint_url.partition("://")
-        more = {
-            "endpoint_override": host.rstrip("/"),
-            "scheme": scheme,
-            "force_virtual_addressing": not options.path_style,
-        }
+        # The bucket goes into the path, as boto3 has it with an endpoint of one's own, whatever path_style says.
+        more = {"endpoint_override": host.rstrip("/"), "scheme": scheme}
     return pafs.S3FileSystem(
         access_key=frozen.access_key,
         secret_key=frozen.secret_key,

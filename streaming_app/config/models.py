@@ -64,6 +64,7 @@ def parse_start(value: Any) -> str:
 
 
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")  # S3's bucket naming rules
+_QUEUE: Final = re.compile(r"https?://[^\s/@]+/\d{12}/[A-Za-z0-9_-]{1,80}")  # of a standard queue
 _ENDPOINT: Final = re.compile(r"https?://[^\s/]+\S*")
 _TOPIC: Final = re.compile(r"arn:[a-z0-9-]+:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]{1,256}")  # standard topics
 _DATABASE: Final = re.compile(r"[a-z0-9_]{0,255}")  # Glue's and Athena's names
@@ -92,6 +93,14 @@ def parse_endpoint(value: str) -> str:
     """An http or https address; empty is kept. Raises ValueError without repeating it: it may hold a password."""
     if value and not _ENDPOINT.fullmatch(value):
         raise ValueError("is no address; write for example https://kinesis.eu-west-1.amazonaws.com")
+    return value
+
+
+def _queue_url(value: str) -> str:
+    if value and not _QUEUE.fullmatch(value):
+        raise ValueError(
+            f"{value!r} is no URL of a standard queue; write for example https://sqs.eu-west-1.amazonaws.com/123456789012/uploads"
+        )
     return value
 
 
@@ -302,6 +311,19 @@ class CsvConfig(Model):
     delimiter: Annotated[str, Field(min_length=1, max_length=1), AfterValidator(_delimiter)] = ","
     suffixes: Annotated[tuple[str, ...], AfterValidator(_suffixes)] = Field(
         (".csv", ".csv.gz"), description="Names that end so are read; all others are ignored."
+    )
+    discovery: Literal["list", "sqs"] = Field(
+        "list",
+        description="How uploads are found: list lists the prefix between two micro-batches; sqs takes S3's event notifications, for "
+        "prefixes that hold very many objects (docs/s3.md).",
+    )
+    queue_url: Annotated[str, AfterValidator(_queue_url)] = Field(
+        "",
+        description="The SQS queue with S3's events of these uploads, and of nothing else; this source must be its only reader.",
+    )
+    reconcile_every: Annotated[Seconds, Field(gt=0)] = Field(
+        3600.0,
+        description="With sqs everything is listed so often all the same, and at each start: events can get lost.",
     )
     settle: Seconds = Field(
         2.0, description="A local file is read once its size stayed the same for so long. S3 objects are whole."
