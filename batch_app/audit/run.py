@@ -12,6 +12,7 @@ from batch_app.audit.replays import ReplayAudit
 from batch_app.audit.report import LAKE, AuditReport, Finding, Findings, Kind, SourceReport
 from batch_app.audit.source import Place, Progress, SourceAudit
 from batch_app.compaction.book import CompactionBook
+from batch_app.tables import as_read, open_iceberg
 from streaming_app.config import Config, Loaded
 from streaming_app.errors import SinkError
 from streaming_app.journal.ledger import LEDGER, LedgerFile
@@ -33,7 +34,8 @@ def audit(loaded: Loaded, suite: Suite, *, settled: bool = False, progress: Prog
     options = config.lake.s3.storage_options()
     lake = open_storage(config.lake.root, options)
     compactions = Compactions(CompactionBook(open_storage(compactions_of(config), options), lake), lake)
-    files = LakeFiles(lake)  # before any ledger is read
+    read = as_read(lake, open_iceberg(loaded))
+    files = LakeFiles(read)  # before any ledger is read
     findings = Findings()
     _read_compactions(compactions, files, findings, settled=settled)
     reports = []
@@ -45,7 +47,7 @@ def audit(loaded: Loaded, suite: Suite, *, settled: bool = False, progress: Prog
         elif source in enabled_sources(config):
             reports.append(SourceReport(source))
             findings.note(_never_ran(source, checkpoint))
-    replays = ReplayAudit(config, lake, files, compactions, findings, settled=settled)
+    replays = ReplayAudit(config, read, files, compactions, findings, settled=settled)
     replays.run()
     _find_strange_inputs(compactions, findings)
     _find_orphans(lake, files, findings)

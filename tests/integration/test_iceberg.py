@@ -14,7 +14,8 @@ from streaming_app.errors import SinkError
 from streaming_app.journal.ledger import Ledger
 from streaming_app.schema import Column
 from streaming_app.sink.commit import Committer
-from streaming_app.sink.iceberg import Mark, NewFile, open_tables
+from streaming_app.sink.iceberg import Mark, open_tables
+from streaming_app.sink.iceberg_change import NewFile
 from tests.moto_server import CREDENTIALS, moto_server
 from tests.property.test_commit_crashes import EXPECTED, prepare, write
 
@@ -87,9 +88,10 @@ def test_a_catalog_that_fails_leaves_the_batch_for_recovery(sink, orders, aws):
     assert rows(sink) == EXPECTED
 
 
-def test_an_answer_that_got_lost_does_not_make_the_batch_come_twice(sink, orders, aws):
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_an_answer_that_got_lost_does_not_make_the_batch_come_twice(sink, orders, aws, times):
     open_tables(sink)._load("clean")
-    aws.fail("POST", "AWSGlue.UpdateTable", done=True, times=2)
+    aws.fail("POST", "AWSGlue.UpdateTable", done=True, times=times)
     try:
         Committer(sink).commit(write(sink, orders), 0)
     except SinkError:
@@ -153,6 +155,11 @@ def test_files_are_replaced_in_one_commit_and_once(sink, orders, tmp_path):
     assert rows(sink) == EXPECTED
     assert len(table(sink, "clean").metadata.snapshots) == 2
     assert {file.key for file in (*old, *new)} == tables.referenced("clean")
+    assert {file.key for file in new} == tables.current("clean")
+    summary = table(sink, "clean").current_snapshot().summary
+    assert summary.operation.value == "replace"
+    assert (summary["qsr.compaction"], summary["total-records"], summary["deleted-records"]) == ("0", "16", "16")
+    assert not tables.replace("clean", [replace(old[0], key="a")], [replace(old[0], key="b")], {})
     with pytest.raises(SinkError, match="some of the files"):
         tables.replace("clean", [old[0], new[0]], [old[1]], {})
 
