@@ -71,7 +71,8 @@ class Compaction:
     """One entry: in `folder` (`clean/input_source=stream/order_date=2026-03-01`) `inputs` were replaced by `outputs`.
 
     `proof` is what the rows of inputs and of outputs come to. `at`: seconds since the epoch. `takes_back`: the number of an
-    entry whose outputs could not be published. `number` is -1 before it is in the book.
+    entry whose outputs could not be published. `fills`: the column in which the outputs have values more (`backfill --rescue`).
+    `number` is -1 before it is in the book.
     """
 
     kind: str
@@ -82,6 +83,7 @@ class Compaction:
     outputs: tuple[LedgerFile, ...] = ()
     proof: Proof = field(default_factory=Proof)
     takes_back: int | None = None
+    fills: str = ""
     number: int = -1
 
     @classmethod
@@ -112,6 +114,7 @@ class Compaction:
             "outputs": [file.to_json() for file in self.outputs],
             "proof": self.proof.to_json(),
             "takes_back": self.takes_back,
+            "fills": self.fills,
         }
 
     @classmethod
@@ -126,6 +129,7 @@ class Compaction:
             outputs=tuple(LedgerFile.from_json(file) for file in value["outputs"]),
             proof=Proof.from_json(value["proof"]),
             takes_back=value["takes_back"],
+            fills=value.get("fills", ""),
             number=number,
         )
 
@@ -133,8 +137,8 @@ class Compaction:
 class Table(Protocol):
     """What says which files are read, where a listing does not."""
 
-    def replace(self, old: Sequence[str], new: Sequence[str], entry: int) -> bool:
-        """Put files (keys) in others' place for an entry of the book, in one step, or find that done.
+    def replace(self, entry: Compaction, *, back: bool = False) -> bool:
+        """Put an entry's outputs in its inputs' place in one step (`back`: these in those's), or find that done.
 
         False when the table names neither; raises SinkError when it names some of them only, or cannot be reached.
         """
@@ -244,7 +248,7 @@ class CompactionBook:
         """From now on nobody reads the inputs."""
         if self._table is None:
             self._lake.delete(entry.input_keys)
-        elif not self._table.replace(entry.input_keys, entry.output_keys, entry.number) and not self._went_on(entry):
+        elif not self._table.replace(entry) and not self._went_on(entry):
             raise SinkError(
                 f"compaction {entry.number} of {entry.folder}: the table names neither the files that it replaces nor those that"
                 " replace them; somebody else has changed it: run audit"
@@ -292,7 +296,7 @@ class CompactionBook:
         if self._table is None:
             self._lake.delete(entry.output_keys)
         else:  # readers have had them, if somebody damaged them after the commit; `vacuum` removes them in time
-            self._table.replace(entry.output_keys, entry.input_keys, entry.number)
+            self._table.replace(entry, back=True)
         release = Compaction(_TAKE_BACK, entry.token, time.time(), takes_back=entry.number)
         while all(known.takes_back != entry.number for known in self._all(entry.number + 1)):
             self._log.append_if_absent(self._log.newest() + 1, release.to_json())

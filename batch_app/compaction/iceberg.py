@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
+from batch_app.compaction.book import Compaction
 from streaming_app.sink.iceberg import IcebergTables
 from streaming_app.sink.iceberg_change import NewFile
-
-_SUMMARY: Final = "qsr.compaction"
 
 
 @dataclass(frozen=True)
 class IcebergSwap:
-    """See book.Table. The entry's number stands in the snapshot's summary."""
+    """See book.Table. The entry's number stands in the snapshot's summary, and the column that it fills."""
 
     tables: IcebergTables
 
-    def replace(self, old: Sequence[str], new: Sequence[str], entry: int) -> bool:
-        """As the protocol says; files of one table's partition."""
-        table = old[0].split("/")[0]
-        summary = {"qsr.source": "compact", _SUMMARY: str(entry)}
-        return self.tables.replace(table, [_file(key) for key in old], [_file(key) for key in new], summary)
-
-
-def _file(key: str) -> NewFile:
-    _, source, day, _ = key.split("/")
-    return NewFile(key, day, source.partition("=")[2])
+    def replace(self, entry: Compaction, *, back: bool = False) -> bool:
+        """As the protocol says; an entry's files are all of one table's partition."""
+        table, source, day = entry.folder.split("/")
+        old, new = (
+            [NewFile(key, day, source.partition("=")[2]) for key in keys]
+            for keys in (entry.input_keys, entry.output_keys)
+        )
+        summary = {"qsr.source": "compact", "qsr.compaction": str(entry.number)}
+        if entry.fills:
+            summary |= {"qsr.source": "rescue", "qsr.column": entry.fills}
+        if back:
+            old, new = new, old
+        return self.tables.replace(table, old, new, summary, same=not entry.fills)

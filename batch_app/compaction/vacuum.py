@@ -99,9 +99,14 @@ def run(options: argparse.Namespace) -> int:
 
 def vacuum(loaded: Loaded, suite: Suite, grace: float, *, many: bool = False, dry_run: bool = False) -> Cleaning:
     """Finish what compactions left, then remove what is older than `grace` seconds. Raises ConfigError, SinkError."""
-    tools = open_tools(loaded, suite, Wanted(), min(grace, GRACE))
     done = Cleaning(dry_run)
-    if dry_run:
+    vacuum_with(open_tools(loaded, suite, Wanted(), min(grace, GRACE)), loaded.config, grace, done, many=many)
+    return done
+
+
+def vacuum_with(tools: Tools, config: Config, grace: float, done: Cleaning, *, many: bool = False) -> None:
+    """As `vacuum`, on an opened lake."""
+    if done.dry_run:
         done.finished = [entry.number for entry in tools.book.unfinished()]
     else:
         outcome = Outcome(dry_run=False)
@@ -111,15 +116,14 @@ def vacuum(loaded: Loaded, suite: Suite, grace: float, *, many: bool = False, dr
         done.settled = outcome.settled
     before = time.time() - grace
     if tools.tables:
-        done.expired = tools.tables.expire(before, dry_run=dry_run)
-    orphans = _orphans(loaded.config, tools, before, done, many=many)
-    _remove(tools.lake, orphans, dry_run=dry_run)
+        done.expired = tools.tables.expire(before, dry_run=done.dry_run)
+    orphans = _orphans(config, tools, before, done, many=many)
+    _remove(tools.lake, orphans, dry_run=done.dry_run)
     _replaced(tools, before, done)
-    _staged(loaded.config, tools, before, done)
+    _staged(config, tools, before, done)
     if tools.tables:
-        _unnamed(loaded.config, tools, tools.tables, before, done)
+        _unnamed(config, tools, tools.tables, before, done)
         _metadata(tools, tools.tables, before, done)
-    return done
 
 
 def _remove(lake: Storage, keys: Iterable[str], *, dry_run: bool) -> None:

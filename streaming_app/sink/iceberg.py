@@ -89,10 +89,18 @@ class IcebergTables:
         """Make files part of the tables that are not yet, for writers without batches; returns how many. Reads the manifests."""
         return sum(self._add(name, files[name], summary) for name in (CLEAN, DEAD_LETTER) if files.get(name))
 
-    def replace(self, name: str, old: Sequence[NewFile], new: Sequence[NewFile], summary: Mapping[str, str]) -> bool:
+    def replace(
+        self,
+        name: str,
+        old: Sequence[NewFile],
+        new: Sequence[NewFile],
+        summary: Mapping[str, str],
+        *,
+        same: bool = True,
+    ) -> bool:
         """Put files in other files' place, in one commit; True when they are there then, also where they were before.
 
-        False when the table names neither these nor those: it has gone on since. Raises SinkError, and changes nothing, where
+        `same`: they hold the same rows, and the commit says so. False when the table names neither these nor those: it has gone on since. Raises SinkError, and changes nothing, where
         it names some of them only. The old files stay where they are: readers of earlier snapshots still need them.
         """
         stands = False
@@ -104,7 +112,7 @@ class IcebergTables:
             if gone and (len(gone) < len(old) or there):
                 raise SinkError(f"{self._title(name)} holds some of the files to replace and not others; run audit")
             if gone:
-                change.replace(gone, new)
+                change.replace(gone, new, same=same)
 
         self._transact(name, summary, change, _AGAIN)
         return stands

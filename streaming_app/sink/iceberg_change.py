@@ -51,14 +51,15 @@ class Change:
                 snapshot.append_data_file(self._data_file(file))
         self._changed = True
 
-    def replace(self, gone: Iterable[Any], new: Iterable[NewFile]) -> None:
-        """Remove entries and add files that hold the same rows. Raises SinkError where an engine has deleted single rows."""
+    def replace(self, gone: Iterable[Any], new: Iterable[NewFile], *, same: bool) -> None:
+        """Remove entries and add files; `same`: with the same rows. Raises SinkError where an engine has deleted single rows."""
         if any(deletes_of(self.table)):
             raise SinkError(
                 "an engine has deleted or updated rows of it by delete files, which say rows of the old files; first have Spark"
                 " apply them: CALL system.rewrite_data_files(table => ..., options => map('delete-file-threshold', '1'))"
             )
-        with self._rewrite() as snapshot:
+        update = self._rewrite() if same else self._transaction.update_snapshot(self._summary).overwrite()
+        with update as snapshot:
             for entry in gone:
                 snapshot.delete_data_file(entry)
             for file in new:
