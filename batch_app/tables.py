@@ -6,7 +6,7 @@ before its commit; so whoever counts rows must not go by a listing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from streaming_app.config import Loaded
@@ -34,9 +34,9 @@ def as_read(lake: Storage, tables: IcebergTables | None) -> Storage:
     return cast("Storage", _AsRead(lake, tables)) if tables else lake
 
 
-def require_whole_files(tables: IcebergTables | None, what: str) -> None:
+def require_whole_files(tables: IcebergTables | None, what: str, names: Sequence[str] = (CLEAN, DEAD_LETTER)) -> None:
     """Raise SinkError where an engine has taken single rows out of files, which `what` would bring back."""
-    for name in (CLEAN, DEAD_LETTER) if tables else ():
+    for name in names:
         if tables and tables.deletes_rows(name):
             raise SinkError(
                 f"the Iceberg table {name} has delete files: an engine has deleted or updated single rows, and {what} reads"

@@ -11,14 +11,14 @@ from batch_app.dead_letters.decoding import CsvHeaders, RowDecoders
 from batch_app.dead_letters.records import Records
 from batch_app.dead_letters.selection import Selection
 from batch_app.dead_letters.table import DeadLetters
-from batch_app.tables import as_read, open_iceberg
+from batch_app.tables import as_read, open_iceberg, require_whole_files
 from streaming_app.config import Loaded
 from streaming_app.journal.read_log import ReadLog
 from streaming_app.journal.switches import Switches
 from streaming_app.places import INPUT_SOURCES, checkpoint_of, compactions_of, dead_letters_of
 from streaming_app.quality import Suite
 from streaming_app.quality.words import explain
-from streaming_app.schema import InputSource
+from streaming_app.schema import DEAD_LETTER, InputSource
 from streaming_app.storage import open_storage
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def open_letters(loaded: Loaded, suite: Suite, selection: Selection) -> Opened:
     config = loaded.config
     storage = config.lake.s3.storage_options()
     lake, tables = open_storage(config.lake.root, storage), open_iceberg(loaded)
+    require_whole_files(tables, "dead-letters", [DEAD_LETTER])
     moved = Switches(open_storage(compactions_of(config), storage)) if config.catalog.moves_partitions else None
     book = Book(open_storage(dead_letters_of(config), storage), lake, moved, _table_commit(tables)).read()
     sources = [name for name, label in INPUT_SOURCES.items() if label is InputSource.BATCH]

@@ -82,13 +82,13 @@ def by_spark(aws, *questions: str) -> list[Any]:
 
 
 def command(rig: Rig, *arguments: str, code: int = 0) -> str:
-    """What a command of the batch application prints; where it fails, its error."""
+    """What a command of the batch application prints; where it fails, its errors, too."""
     done = subprocess.run(
         [sys.executable, "-m", "batch_app", *arguments, "--config", "conf/local.yaml", *rig.overrides],
         cwd=REPOSITORY, env={**os.environ, **CREDENTIALS}, capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert done.returncode == code, done.stdout + done.stderr
-    return done.stderr if code else done.stdout
+    return done.stdout + done.stderr if code else done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -249,6 +249,7 @@ def test_rows_that_an_engine_deletes_are_not_brought_back(rig, trino, aws):
     assert left[0][0] < victim[1]
     for arguments in (["compact", "--all"], ["query", "SELECT COUNT(*) FROM clean"], ["backfill", "--rescue", "city"]):
         assert "has delete files" in command(rig, *arguments, code=6)
+    assert "an engine has deleted or updated rows" in command(rig, "audit", "--settled", code=1)
     threshold = "options => map('delete-file-threshold', '1')"
     by_spark(aws, f"CALL ice.system.rewrite_data_files(table => 'restaurants.clean', {threshold})")
     asked = json.loads(command(rig, "query", "SELECT COUNT(*) n FROM clean", "--json"))
