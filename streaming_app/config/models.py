@@ -444,15 +444,19 @@ class CatalogConfig(Model):
 class IcebergConfig(Model):
     """The catalog of `sink.format: iceberg`. Credentials: boto3's default chain; of REST pyiceberg's own variables."""
 
-    type: Literal["glue", "rest"] = Field(
-        "glue", description="AWS Glue, or a catalog that speaks Iceberg's REST interface."
+    type: Literal["glue", "rest", "hadoop"] = Field(
+        "glue",
+        description="AWS Glue; a catalog that speaks Iceberg's REST interface; or hadoop: folders alone, no server.",
     )
     namespace: Annotated[str, AfterValidator(_database)] = Field(
         "",
         description="Namespace (Glue: database) with the tables clean and dead_letter; both are made when they are absent.",
     )
     uri: Endpoint = Field("", description="rest: where the catalog is.")
-    warehouse: str = Field("", description="rest: the warehouse's name, where the catalog has several.")
+    warehouse: str = Field(
+        "",
+        description="rest: its name, where the catalog has several. hadoop: the folder; empty is iceberg/ in the lake.",
+    )
     region: str = Field("", description="glue: region; empty takes boto3's default.")
     endpoint_url: Endpoint = Field("", description="glue: another endpoint than AWS's own.")
 

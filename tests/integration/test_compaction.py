@@ -136,14 +136,6 @@ def test_without_any_word_which_partitions_it_is_refused(local, tmp_path, capsys
     assert "--all" in capsys.readouterr().err
 
 
-def test_an_iceberg_lake_is_refused_before_anything_is_touched(local, tmp_path, capsys):
-    before = files(local)
-    settings = ["--set", "sink.format=iceberg", "--set", "iceberg.namespace=qsr"]
-    assert main(["compact", "--all", "--config", local.config_file(tmp_path), *settings]) == 2
-    assert "rewrite_data_files" in capsys.readouterr().err
-    assert files(local) == before
-
-
 def test_files_of_a_batch_that_is_not_published_are_left_alone(local, tmp_path, capsys):
     pointer = Path(local.root, "checkpoints/kinesis/ledger/published.json")
     pointer.write_text('{"through": 1}')  # batch 2 may still be taken back
