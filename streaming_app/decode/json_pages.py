@@ -17,7 +17,7 @@ Numbers = Any  # a numpy array; places are bytes from the beginning of the page
 _WORD: Final = 8
 _BEYOND: Final = bytes(_WORD)  # behind the last event, so that its last byte can be looked at as part of a word
 _QUOTE, _BACKSLASH, _SPACE, _LAST_ASCII = 0x22, 0x5C, 0x20, 0x7F
-_MOST_BYTES: Final = 1 << 30  # Arrow's offsets have 31 bits
+_MOST_BYTES: Final = 32 << 20  # were they all quotes, their places would take eight times that
 
 
 class Page:
