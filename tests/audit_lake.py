@@ -95,6 +95,7 @@ class LakeBuilder:
     dataset: Dataset
     storage: StorageOptions = field(default_factory=StorageOptions)
     batches: dict[str, int] = field(default_factory=dict)
+    iceberg: dict[str, str] = field(default_factory=dict)
 
     def options(self, source: str) -> SinkOptions:
         return SinkOptions(
@@ -106,6 +107,7 @@ class LakeBuilder:
             dataset=self.dataset.to_option(),
             suite_fingerprint="f",
             storage=self.storage.to_options(),
+            iceberg=self.iceberg,
         )
 
     def checkpoint(self, source: str) -> Storage:
@@ -182,6 +184,8 @@ class LakeBuilder:
             "lake": {"root": self.root, "s3": s3},
             "sources": {"kinesis": {"enabled": True, "stream": "orders"}, "csv": {"enabled": True}},
         }
+        if self.iceberg:
+            config |= {"sink": {"format": "iceberg"}, "iceberg": self.iceberg}
         file = folder / "config.yaml"
         file.write_text(json.dumps(config))
         return str(file)
@@ -192,9 +196,11 @@ def numbers(begin: int, count: int) -> list[int]:
     return [SEQUENCE + 7 * number for number in range(begin, begin + count)]
 
 
-def healthy_lake(root: str, dataset: Dataset, storage: StorageOptions | None = None) -> LakeBuilder:
+def healthy_lake(
+    root: str, dataset: Dataset, storage: StorageOptions | None = None, iceberg: dict[str, str] | None = None
+) -> LakeBuilder:
     """Three batches of the stream, with a split, and two of CSV files, one of them special in every way there is."""
-    lake = LakeBuilder(root, dataset, storage or StorageOptions())
+    lake = LakeBuilder(root, dataset, storage or StorageOptions(), iceberg=iceberg or {})
     lake.begin_stream(["shard-0", "shard-1"])
     first, second = numbers(0, 20), numbers(1000, 10)
     lake.commit_shards(

@@ -29,12 +29,14 @@ def pytest_addoption(parser):
 def pytest_collection_modifyitems(config, items):
     for option, keyword in (("--drills", "drill"), ("--deploy", "deploy"), ("--lake", "lake")):
         if not config.getoption(option):
-            config.hook.pytest_deselected(items=[item for item in items if keyword in item.keywords])
-            items[:] = [item for item in items if keyword not in item.keywords]
+            # Marks, not keywords: those hold the names of folders, too, and a checkout may be in one called deploy.
+            marked = [item for item in items if item.get_closest_marker(keyword)]
+            config.hook.pytest_deselected(items=marked)
+            items[:] = [item for item in items if item not in marked]
     if not config.getoption("--long"):
         slow = pytest.mark.skip(reason="the long form: run it with --long")
         for item in items:
-            if "slow" in item.keywords:
+            if item.get_closest_marker("slow"):
                 item.add_marker(slow)
 
 

@@ -142,6 +142,10 @@ class _Controlled:
         return None
 
     def _serve(self, environ: Any, start_response: Any) -> list[bytes]:
+        if (
+            environ.get("HTTP_X_AMZ_TARGET") == "AmazonSQS.ReceiveMessage"
+        ):  # it waits for messages that others have to send
+            return list(self._application(environ, start_response))
         with self._lock:
             if environ.get("HTTP_X_AMZ_TARGET") == "AWSGlue.UpdateTable" and self._is_old(environ):
                 start_response("400 Bad Request", [("Content-Type", "application/x-amz-json-1.1")])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from batch_app.audit.compactions import Compactions
 from batch_app.audit.lake import TABLES, UNREADABLE, LakeFiles, open_rows
@@ -12,6 +12,7 @@ from batch_app.audit.replays import ReplayAudit
 from batch_app.audit.report import LAKE, AuditReport, Finding, Findings, Kind, SourceReport
 from batch_app.audit.source import Place, Progress, SourceAudit
 from batch_app.compaction.book import CompactionBook
+from batch_app.tables import as_read, open_iceberg
 from streaming_app.config import Config, Loaded
 from streaming_app.errors import SinkError
 from streaming_app.journal.ledger import LEDGER, LedgerFile
@@ -19,6 +20,9 @@ from streaming_app.journal.read_log import READ_LOG
 from streaming_app.places import INPUT_SOURCES, checkpoint_of, compactions_of, enabled_sources
 from streaming_app.quality import Suite
 from streaming_app.storage import Storage, open_storage
+
+if TYPE_CHECKING:
+    from streaming_app.sink.iceberg import IcebergTables
 
 _OWNER: Final = re.compile(r"part-([A-Za-z0-9_]+)-(?:.+-)?[0-9a-f]{32}\.parquet")  # how the sink names files
 
@@ -33,7 +37,9 @@ def audit(loaded: Loaded, suite: Suite, *, settled: bool = False, progress: Prog
     options = config.lake.s3.storage_options()
     lake = open_storage(config.lake.root, options)
     compactions = Compactions(CompactionBook(open_storage(compactions_of(config), options), lake), lake)
-    files = LakeFiles(lake)  # before any ledger is read
+    iceberg = open_iceberg(loaded)
+    read = as_read(lake, iceberg)
+    files = LakeFiles(read)  # before any ledger is read
     findings = Findings()
     _read_compactions(compactions, files, findings, settled=settled)
     reports = []
@@ -45,10 +51,11 @@ def audit(loaded: Loaded, suite: Suite, *, settled: bool = False, progress: Prog
         elif source in enabled_sources(config):
             reports.append(SourceReport(source))
             findings.note(_never_ran(source, checkpoint))
-    replays = ReplayAudit(config, lake, files, compactions, findings, settled=settled)
+    replays = ReplayAudit(config, read, files, compactions, findings, settled=settled)
     replays.run()
     _find_strange_inputs(compactions, findings)
     _find_orphans(lake, files, findings)
+    _find_deletions(iceberg, findings)
     reports = [
         replace(found, replayed=replays.replayed[found.source], discarded=replays.discarded[found.source])
         for found in reports
@@ -154,6 +161,17 @@ def _find_orphans(lake: Storage, files: LakeFiles, findings: Findings) -> None:
         message = f"{info.key} ({_rows(lake, info.key)}) is in no entry of the ledger, but readers of the lake see it"
         advice = "move it out of the tables; if an entry of the ledger is missing, too, restore that first"
         findings.add(Finding(source, Kind.ORPHAN_FILE, message, advice, file=info.key))
+
+
+def _find_deletions(tables: IcebergTables | None, findings: Findings) -> None:
+    """Single rows that an engine has taken out of an Iceberg table: files are proved whole here."""
+    for name in TABLES:
+        if tables and tables.deletes_rows(name):
+            message = (
+                f"the Iceberg table {name} has delete files: an engine has deleted or updated rows that are proved here"
+            )
+            advice = "if it was meant to, have Spark apply them (docs/iceberg.md); the rows are then missing by name"
+            findings.add(Finding(LAKE, Kind.MISSING_ROWS, message, advice))
 
 
 def _rows(lake: Storage, key: str) -> str:

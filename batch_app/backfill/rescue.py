@@ -1,7 +1,7 @@
 """`backfill --rescue COLUMN`: rows that came before the dataset had a column get its values out of their `rescued_data`.
 
-Files are replaced one by one through the book of compactions: the new file is visible and read back before the old one goes, a run
-that is cut off is finished by the next, and the audit proves the rows as before. Files without such a field are left alone. A value is
+Files are replaced one by one through the book of compactions: the new file is visible and read back before the old one goes (in an
+Iceberg lake one commit of the table replaces it), a run that is cut off is finished by the next, and the audit proves the rows as before. Files without such a field are left alone. A value is
 cast as the stream casts it; one that is no value of the column's type stays where it is. Rules are not asked: the row was
 judged when it came.
 """
@@ -26,10 +26,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from batch_app.compaction.book import AlreadyReplacedError, Compaction, CompactionBook, Replaced
 from batch_app.compaction.engine import OWNER
+from batch_app.compaction.iceberg import IcebergSwap
 from batch_app.compaction.reading import UNREADABLE, Proof, UnfitError, conformed, opened, stamps_of
 from batch_app.compaction.run import in_doubt
 from batch_app.output import console
 from batch_app.session import session_for
+from batch_app.tables import as_read, open_iceberg, require_one_kind_of_reader, require_whole_files
 from streaming_app.arguments import load_all
 from streaming_app.casting import cast_sql
 from streaming_app.catalog import Partition
@@ -94,10 +96,7 @@ def run_rescue(options: argparse.Namespace) -> int:
     if options.paths or options.skip_existing or options.key or options.input_source:
         raise ConfigError("--rescue works on the lake's own rows: it takes --since, --until and --dry-run, no paths")
     loaded, suite = load_all(options.config, options.overrides)
-    if loaded.config.sink.format == "iceberg":
-        raise ConfigError(
-            "--rescue rewrites files, which an Iceberg table (sink.format) would not learn of; update the table itself"
-        )
+    require_one_kind_of_reader(loaded)
     column = _column(loaded, options.rescue)
     outcome = Outcome(options.dry_run, column.name)
     if not options.dry_run:
@@ -136,7 +135,11 @@ class Rescuer:
         """Fill the column in every file of the days that are wanted."""
         config, options = self._loaded.config, self._loaded.config.lake.s3.storage_options()
         lake = open_storage(config.lake.root, options)
-        book = CompactionBook(open_storage(compactions_of(config), options), lake)
+        tables = open_iceberg(self._loaded)
+        require_whole_files(tables, "--rescue")
+        book = CompactionBook(
+            open_storage(compactions_of(config), options), lake, IcebergSwap(tables) if tables else None
+        )
         if not outcome.dry_run:
             outcome.finished = len(book.finish())
         since = book.newest()
@@ -148,7 +151,7 @@ class Rescuer:
         texts: set[str] = set()
         files = [
             key
-            for key in _files(lake, wanted)
+            for key in _files(as_read(lake, tables), wanted)
             if key not in doubtful and key.rpartition("/")[0] not in moved and self._has_some(lake, key, texts, outcome)
         ]
         if not files:
@@ -198,7 +201,7 @@ class Rescuer:
             writer.abort()
         else:
             entry = Compaction.of(uuid.uuid4().hex, folder, [replaced], writer.finish(), filler.proof)
-            if not work.book.commit(entry, work.since):
+            if not work.book.commit(replace(entry, fills=self._column.name), work.since):
                 raise UnfitError("what was written could not be published; the file is as before")
         work.outcome.note(filler)
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, Final
 
-from batch_app.output import cell, console, print_fitting, table
+from batch_app.output import cell, console, print_fitting, status, table
 from streaming_app.arguments import load_all
 from streaming_app.catalog import GlueCatalog, Mode, Partition, open_catalog
 from streaming_app.catalog.sync import CatalogState, TableState, compare, mend
@@ -21,9 +21,10 @@ _NAMED: Final = 5  # partitions of a list that people see; JSON has all
 def sync(options: argparse.Namespace) -> int:
     """`catalog sync`. Raises ConfigError, with nothing changed, for drift that is not safe to mend."""
     catalog, lake = _open(options)
-    state = compare(catalog, lake)
-    if not options.dry_run:
-        mend(catalog, state)
+    with status("comparing the catalog with the lake"):
+        state = compare(catalog, lake)
+        if not options.dry_run:
+            mend(catalog, state)
     document = {"dry_run": options.dry_run, **state.to_json()}
     _print(options, document, lambda: _print_sync(state, dry_run=options.dry_run))
     return 0
@@ -32,7 +33,8 @@ def sync(options: argparse.Namespace) -> int:
 def show(options: argparse.Namespace) -> int:
     """`catalog show`."""
     catalog, lake = _open(options)
-    state = compare(catalog, lake)
+    with status("comparing the catalog with the lake"):
+        state = compare(catalog, lake)
     _print(options, state.to_json(), lambda: _print_state(state))
     return 0
 

@@ -2,6 +2,9 @@
 
     staged outputs -> entry n, if absent (the commit point) -> outputs visible -> read back -> inputs deleted -> pointer
 
+In an Iceberg lake one commit of the table puts the outputs in the inputs' place instead of the deletion, so its readers see
+either all inputs or all outputs; the inputs stay until `vacuum` finds that no snapshot names them.
+
 No input is deleted before every output is visible and was read back, so no row is ever in no file; whatever dies on the way
 is finished by the next one who calls `finish`, and until then either all inputs or all outputs are there. Entries are
 numbered without holes: whoever writes entry n has read all entries below it and found none of his files in them, so a file
@@ -19,7 +22,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from batch_app.compaction.reading import UNREADABLE, Proof, prove
 from streaming_app.errors import SinkError
@@ -68,7 +71,8 @@ class Compaction:
     """One entry: in `folder` (`clean/input_source=stream/order_date=2026-03-01`) `inputs` were replaced by `outputs`.
 
     `proof` is what the rows of inputs and of outputs come to. `at`: seconds since the epoch. `takes_back`: the number of an
-    entry whose outputs could not be published. `number` is -1 before it is in the book.
+    entry whose outputs could not be published. `fills`: the column in which the outputs have values more (`backfill --rescue`).
+    `number` is -1 before it is in the book.
     """
 
     kind: str
@@ -79,6 +83,7 @@ class Compaction:
     outputs: tuple[LedgerFile, ...] = ()
     proof: Proof = field(default_factory=Proof)
     takes_back: int | None = None
+    fills: str = ""
     number: int = -1
 
     @classmethod
@@ -109,6 +114,7 @@ class Compaction:
             "outputs": [file.to_json() for file in self.outputs],
             "proof": self.proof.to_json(),
             "takes_back": self.takes_back,
+            "fills": self.fills,
         }
 
     @classmethod
@@ -123,16 +129,36 @@ class Compaction:
             outputs=tuple(LedgerFile.from_json(file) for file in value["outputs"]),
             proof=Proof.from_json(value["proof"]),
             takes_back=value["takes_back"],
+            fills=value.get("fills", ""),
             number=number,
         )
 
 
-class CompactionBook:
-    """The book inside `checkpoints/compaction`. Guarantee: a file is replaced by one entry at most that was not taken back."""
+class Table(Protocol):
+    """What says which files are read, where a listing does not."""
 
-    def __init__(self, storage: Storage, lake: Storage) -> None:
-        self._storage, self._lake = storage, lake
+    def replace(self, entry: Compaction, *, back: bool = False) -> bool:
+        """Put an entry's outputs in its inputs' place in one step (`back`: these in those's), or find that done.
+
+        False when the table names neither; raises SinkError when it names some of them only, or cannot be reached.
+        """
+        ...
+
+
+class CompactionBook:
+    """The book inside `checkpoints/compaction`. Guarantee: a file is replaced by one entry at most that was not taken back.
+
+    `table` is for a lake whose readers do not go by a listing; whoever carries entries out there has to give it.
+    """
+
+    def __init__(self, storage: Storage, lake: Storage, table: Table | None = None) -> None:
+        self._storage, self._lake, self._table = storage, lake, table
         self._log = SequencedLog(storage, _PREFIX)
+
+    @property
+    def uri(self) -> str:
+        """Its folder, for messages."""
+        return self._storage.uri
 
     def newest(self) -> int:
         """The number of the last entry, -1 when there is none."""
@@ -145,9 +171,13 @@ class CompactionBook:
 
     def entries(self, first: int = 0) -> Iterator[Compaction]:
         """Entries from a number on, ascending, those that were taken back and their releases left out."""
+        yield from (entry for entry, stands in self.history(first) if stands)
+
+    def history(self, first: int = 0) -> Iterator[tuple[Compaction, bool]]:
+        """Entries from a number on that replace files, ascending, and whether they stand: False for one that was taken back."""
         found = list(self._all(first))
         void = {entry.takes_back for entry in found}
-        yield from (entry for entry in found if entry.kind == _REPLACE and entry.number not in void)
+        yield from ((entry, entry.number not in void) for entry in found if entry.kind == _REPLACE)
 
     def _all(self, first: int) -> Iterator[Compaction]:
         expected = first
@@ -219,9 +249,19 @@ class CompactionBook:
         except FileNotFoundError:
             why = "its files are gone"
         if not why:
-            self._lake.delete(entry.input_keys)
+            self._leave(entry)
         elif not self._went_on(entry):
             self._take_back(entry, why)
+
+    def _leave(self, entry: Compaction) -> None:
+        """From now on nobody reads the inputs."""
+        if self._table is None:
+            self._lake.delete(entry.input_keys)
+        elif not self._table.replace(entry) and not self._went_on(entry):
+            raise SinkError(
+                f"compaction {entry.number} of {entry.folder}: the table names neither the files that it replaces nor those that"
+                " replace them; somebody else has changed it: run audit"
+            )
 
     def _publish(self, staged: StagedFile) -> Published:
         """Make an output visible; after a switch in the catalog it is a copy of what readers have seen since."""
@@ -262,7 +302,10 @@ class CompactionBook:
                 f"{what}, and {len(missing)} of the files that it replaces are not there any more, first {missing[0]}: restore"
                 f" {', '.join(entry.output_keys)} from a backup"
             )
-        self._lake.delete(entry.output_keys)
+        if self._table is None:
+            self._lake.delete(entry.output_keys)
+        else:  # readers have had them, if somebody damaged them after the commit; `vacuum` removes them in time
+            self._table.replace(entry, back=True)
         release = Compaction(_TAKE_BACK, entry.token, time.time(), takes_back=entry.number)
         while all(known.takes_back != entry.number for known in self._all(entry.number + 1)):
             self._log.append_if_absent(self._log.newest() + 1, release.to_json())

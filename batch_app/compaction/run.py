@@ -16,10 +16,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from batch_app.compaction.book import CompactionBook
 from batch_app.compaction.engine import Compactor, Outcome
 from batch_app.compaction.folders import open_folders
+from batch_app.compaction.iceberg import IcebergSwap
 from batch_app.compaction.plan import TABLES, Group, Listed, Wanted, find
 from batch_app.compaction.switching import GRACE, Switcher
 from batch_app.dead_letters.book import Book
 from batch_app.output import cell, console, print_fitting, table
+from batch_app.tables import as_read, open_iceberg, require_one_kind_of_reader, require_whole_files
 from streaming_app.arguments import load_all
 from streaming_app.config import Config, Loaded
 from streaming_app.config.models import SourceName
@@ -29,6 +31,7 @@ from streaming_app.journal.switches import Switches
 from streaming_app.places import INPUT_SOURCES, checkpoint_of, compactions_of, dead_letters_of, hold_lake_schema
 from streaming_app.quality import Suite
 from streaming_app.schema import InputSource
+from streaming_app.sink.iceberg import IcebergTables
 from streaming_app.storage import Storage, open_storage
 from streaming_app.streams import sink_options
 
@@ -67,21 +70,17 @@ def wanted_of(options: argparse.Namespace) -> Wanted:
 
 def compact(loaded: Loaded, suite: Suite, wanted: Wanted, *, grace: float = GRACE, dry_run: bool = False) -> Outcome:
     """Compact what is wanted, first finishing what an earlier run left; without a dry run the lake changes."""
-    if loaded.config.sink.format == "iceberg":
-        raise ConfigError(
-            "sink.format is iceberg: whoever moves a file has to commit that to the table, which compact does not do yet; run"
-            " Spark's rewrite_data_files instead (docs/iceberg.md)"
-        )
     if not dry_run:
         hold_lake_schema(loaded)
     tools = open_tools(loaded, suite, wanted, grace)
+    require_whole_files(tools.tables, "compact")
     outcome = Outcome(dry_run)
     if dry_run:
         outcome.finished = [entry.number for entry in tools.book.unfinished()]
         moved = {switch.folder for switch in Switches(tools.storage).open()}
         outcome.waiting = len(moved)
         _estimate(
-            [group for group in _planned(tools.lake, wanted, outcome) if group.folder not in moved], wanted, outcome
+            [group for group in _planned(tools.as_read, wanted, outcome) if group.folder not in moved], wanted, outcome
         )
         return outcome
     outcome.finished = tools.book.finish()
@@ -91,20 +90,29 @@ def compact(loaded: Loaded, suite: Suite, wanted: Wanted, *, grace: float = GRAC
         else {switch.folder for switch in Switches(tools.storage).open()}
     )
     since = tools.book.newest()  # before the listing
-    groups = [group for group in _planned(tools.lake, wanted, outcome) if group.folder not in left]
+    groups = [group for group in _planned(tools.as_read, wanted, outcome) if group.folder not in left]
     _each(groups, lambda some: tools.compact(some, since, outcome), outcome)
     return outcome
 
 
 @dataclass(frozen=True)
 class Tools:
-    """What compaction works with; `storage` is the folder of the book, `switcher` is for a catalog that moves partitions."""
+    """What compaction works with: `storage` is the folder of the book, `as_read` the lake as its readers see it.
+
+    `switcher` is for a catalog that moves partitions, `tables` for an Iceberg lake.
+    """
 
     lake: Storage
     storage: Storage
     book: CompactionBook
     compactor: Compactor
     switcher: Switcher | None
+    tables: IcebergTables | None
+
+    @property
+    def as_read(self) -> Storage:
+        """Asks the tables anew."""
+        return as_read(self.lake, self.tables)
 
     def compact(self, groups: list[Group], since: int, outcome: Outcome) -> bool:
         """One partition's groups."""
@@ -114,15 +122,18 @@ class Tools:
 
 
 def open_tools(loaded: Loaded, suite: Suite, wanted: Wanted, grace: float) -> Tools:
-    """The configured lake, its book and its catalog."""
+    """The configured lake, its book and its catalog. Raises ConfigError."""
+    require_one_kind_of_reader(loaded)
     config = loaded.config
     options = config.lake.s3.storage_options()
     lake, storage = open_storage(config.lake.root, options), open_storage(compactions_of(config), options)
-    book = CompactionBook(storage, lake)
+    tables = open_iceberg(loaded)
+    book = CompactionBook(storage, lake, IcebergSwap(tables) if tables else None)
     sink = replace(sink_options(loaded, SourceName.CSV, suite), target_file_bytes=wanted.target)
     compactor = Compactor(lake, book, loaded.dataset, sink, lambda: in_doubt(config, lake))
     catalog = open_folders(loaded)
-    return Tools(lake, storage, book, compactor, Switcher(compactor, catalog, storage, grace) if catalog else None)
+    switcher = Switcher(compactor, catalog, storage, grace) if catalog else None
+    return Tools(lake, storage, book, compactor, switcher, tables)
 
 
 def in_doubt(config: Config, lake: Storage) -> set[str]:

@@ -1,8 +1,10 @@
 """`vacuum`: what is left over in a lake, found by one listing of each place, and removed when it is older than the grace period.
 
-- replaced: files in `compacted/` that no reader is sent to any more, and those of compactions that were killed there
+- replaced: files in `compacted/` that no reader is sent to any more, and those of compactions that were killed there; in an
+  Iceberg lake files that a compaction has replaced and that no snapshot names any more
 - orphans: files that readers see and that no ledger, replay or compaction knows
 - staged: staged files and uncompleted uploads that no entry waits to publish
+- of Iceberg tables, first: snapshots that no reader was given since, and in the end metadata files that no snapshot needs
 
 It never removes what an entry owns. Where many files are nobody's, the checkpoints are more likely the wrong ones than the
 files, so it refuses.
@@ -19,21 +21,23 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from batch_app.audit.compactions import Compactions
 from batch_app.audit.lake import TABLES, LakeFiles
 from batch_app.compaction.book import CompactionBook
 from batch_app.compaction.engine import OWNER, Outcome
 from batch_app.compaction.plan import Wanted
-from batch_app.compaction.run import Tools, open_tools
+from batch_app.compaction.run import Tools, in_doubt, open_tools
 from batch_app.compaction.switching import AREA, GRACE, forget, retired, targets_in_use
 from batch_app.dead_letters.book import Book
-from batch_app.output import cell, console, print_fitting, table
+from batch_app.output import cell, console, print_fitting, status, table
 from streaming_app.arguments import load_all
 from streaming_app.config import Config, Loaded
 from streaming_app.doctor.findings import identity
-from streaming_app.errors import ConfigError, SinkError
+from streaming_app.errors import SinkError
 from streaming_app.journal.ledger import Ledger
 from streaming_app.places import INPUT_SOURCES, checkpoint_of, dead_letters_of
 from streaming_app.quality import Suite
+from streaming_app.sink.iceberg import IcebergTables
 from streaming_app.storage import StagedFile, Storage, open_storage
 
 _OURS: Final = re.compile(r"part-(.+)-[0-9a-f]{32}\.parquet")
@@ -41,6 +45,8 @@ _REPLAY: Final = "replay-"
 _SHARE: Final = 10  # orphans that are more than one in so many files
 _FEW: Final = 10  # of which fewer never matter
 _MIB: Final = 1 << 20
+_COMMIT: Final = 3600.0  # seconds at least: metadata of a commit under way are named by nothing yet
+_METADATA: Final = (".avro", ".metadata.json")
 
 
 @dataclass
@@ -60,13 +66,17 @@ class Removed:
 class Cleaning:
     """What a vacuum removed, or a dry run would. `settled`: partitions that readers were sent back to.
 
-    `strangers`: files of nobody that the sink has not named, which are left alone.
+    `strangers`: files of nobody that the sink has not named, which are left alone. Of Iceberg tables: snapshots that `expired`,
+    `metadata` files, and files `taken_out` by somebody else: no snapshot names them, and no compaction says where their rows are.
     """
 
     dry_run: bool
     replaced: Removed = field(default_factory=Removed)
     orphans: Removed = field(default_factory=Removed)
     staged: Removed = field(default_factory=Removed)
+    metadata: Removed = field(default_factory=Removed)
+    expired: int = 0
+    taken_out: list[str] = field(default_factory=list)
     strangers: list[str] = field(default_factory=list)
     finished: list[int] = field(default_factory=list)
     settled: int = 0
@@ -79,7 +89,8 @@ class Cleaning:
 def run(options: argparse.Namespace) -> int:
     """`vacuum`. Raises ConfigError and SinkError."""
     loaded, suite = load_all(options.config, options.overrides)
-    found = vacuum(loaded, suite, options.grace, many=options.many_orphans, dry_run=options.dry_run)
+    with status("looking at the ledgers and at every file of the lake"):
+        found = vacuum(loaded, suite, options.grace, many=options.many_orphans, dry_run=options.dry_run)
     if options.json:
         print(json.dumps(found.to_json(), indent=2))  # noqa: T201 - the command's output
     else:
@@ -89,14 +100,14 @@ def run(options: argparse.Namespace) -> int:
 
 def vacuum(loaded: Loaded, suite: Suite, grace: float, *, many: bool = False, dry_run: bool = False) -> Cleaning:
     """Finish what compactions left, then remove what is older than `grace` seconds. Raises ConfigError, SinkError."""
-    if loaded.config.sink.format == "iceberg":
-        raise ConfigError(
-            "sink.format is iceberg: its files belong to the table's snapshots, which vacuum does not know; run Spark's"
-            " expire_snapshots and remove_orphan_files instead (docs/iceberg.md)"
-        )
-    tools = open_tools(loaded, suite, Wanted(), min(grace, GRACE))
     done = Cleaning(dry_run)
-    if dry_run:
+    vacuum_with(open_tools(loaded, suite, Wanted(), min(grace, GRACE)), loaded.config, grace, done, many=many)
+    return done
+
+
+def vacuum_with(tools: Tools, config: Config, grace: float, done: Cleaning, *, many: bool = False) -> None:
+    """As `vacuum`, on an opened lake."""
+    if done.dry_run:
         done.finished = [entry.number for entry in tools.book.unfinished()]
     else:
         outcome = Outcome(dry_run=False)
@@ -105,11 +116,15 @@ def vacuum(loaded: Loaded, suite: Suite, grace: float, *, many: bool = False, dr
             tools.switcher.finish(outcome)
         done.settled = outcome.settled
     before = time.time() - grace
-    orphans = _orphans(loaded.config, tools, before, done, many=many)
-    _remove(tools.lake, orphans, dry_run=dry_run)
+    if tools.tables:
+        done.expired = tools.tables.expire(before, dry_run=done.dry_run)
+    orphans = _orphans(config, tools, before, done, many=many)
+    _remove(tools.lake, orphans, dry_run=done.dry_run)
     _replaced(tools, before, done)
-    _staged(loaded.config, tools, before, done)
-    return done
+    _staged(config, tools, before, done)
+    if tools.tables:
+        _unnamed(config, tools, tools.tables, before, done)
+        _metadata(tools, tools.tables, before, done)
 
 
 def _remove(lake: Storage, keys: Iterable[str], *, dry_run: bool) -> None:
@@ -122,6 +137,9 @@ def _orphans(config: Config, tools: Tools, before: float, done: Cleaning, *, man
     files = LakeFiles(tools.lake)  # before any ledger is read: a file is visible only after its entry is there
     for key in _owned(config, tools.lake, tools.book):
         files.listed(key)
+    for name in TABLES if tools.tables else ():
+        for key in tools.tables.referenced(name) if tools.tables else ():
+            files.listed(key)
     keys = []
     for info in files.orphans():
         match = _OURS.fullmatch(info.key.rsplit("/", 1)[-1])
@@ -167,6 +185,44 @@ def _replaced(tools: Tools, before: float, done: Cleaning) -> None:
         forget(tools.storage, token)
 
 
+def _unnamed(config: Config, tools: Tools, tables: IcebergTables, before: float, done: Cleaning) -> None:
+    """Files of an Iceberg lake that some entry owns and no snapshot names: those that a compaction has replaced may go."""
+    compactions = Compactions(tools.book, tools.lake)
+    listed = {
+        info.key: info for name in TABLES for info in tools.lake.list(name)
+    }  # first: whatever is visible has its entry
+    compactions.read()
+    named = in_doubt(config, tools.lake).union(_unfinished(tools.book))
+    named = named.union(*(tables.referenced(name, before if done.dry_run else None) for name in TABLES))
+    gone = [info for info in listed.values() if info.key not in named and info.modified.timestamp() < before]
+    replaced = {info.key for info in gone if compactions.find(info.key)}
+    for key in replaced:
+        done.replaced.add(listed[key].size)
+    done.taken_out += sorted(
+        {info.key for info in gone}.difference(replaced).intersection(_owned(config, tools.lake, tools.book))
+    )
+    _remove(tools.lake, sorted(replaced), dry_run=done.dry_run)
+
+
+def _unfinished(book: CompactionBook) -> Iterator[str]:
+    """Files of compactions that are not carried out: which of them readers see is still to be decided."""
+    for entry in book.unfinished():
+        yield from (*entry.input_keys, *entry.output_keys)
+
+
+def _metadata(tools: Tools, tables: IcebergTables, before: float, done: Cleaning) -> None:
+    """Manifests and older versions that a table needs no more, or that a commit which failed has left."""
+    before = min(before, time.time() - _COMMIT)
+    for name in TABLES:
+        folder, needed = tables.metadata(name, expiring=before if done.dry_run else None)
+        keys = []
+        for info in tools.lake.list(folder) if folder else ():
+            if info.key.endswith(_METADATA) and info.key not in needed and info.modified.timestamp() < before:
+                done.metadata.add(info.size)
+                keys.append(info.key)
+        _remove(tools.lake, keys, dry_run=done.dry_run)
+
+
 def _staged(config: Config, tools: Tools, before: float, done: Cleaning) -> None:
     """Staged files that no entry waits to publish."""
     found = list(tools.lake.abandoned([*TABLES, AREA], datetime.fromtimestamp(before, UTC)))
@@ -194,10 +250,20 @@ def show(done: Cleaning) -> None:
     out = console()
     made = table("would be removed" if done.dry_run else "removed", "files", "MiB", numbers=(1, 2))
     rows = {"replaced by a compaction": done.replaced, "of nobody": done.orphans, "staged or uploading": done.staged}
+    if done.expired or done.metadata.files:
+        rows["metadata of Iceberg tables"] = done.metadata
     for name, removed in rows.items():
         made.add_row(cell(name), f"{removed.files:,}", f"{removed.bytes / _MIB:,.1f}")
     print_fitting(out, made)
     if done.settled:
         out.print(f"{done.settled:,} compacted partitions are read in their own folders again")
+    if done.expired:
+        out.print(f"{done.expired:,} snapshots of Iceberg tables " + ("would expire" if done.dry_run else "expired"))
+    for key in done.taken_out:
+        out.print(
+            f"left as it is: {key} is in a ledger, but no snapshot names it and no compaction has replaced it: an engine took it"
+            " out of the table",
+            markup=False,
+        )
     for key in done.strangers:
         out.print(f"left as it is: {key} is in no ledger, and its name is none that the sink gives", markup=False)

@@ -39,6 +39,11 @@ def _add(inner: Any, name: str, words: str, *, override: str = "--set") -> argpa
     return parser
 
 
+def _add_format(parser: argparse.ArgumentParser, *more: str) -> None:
+    parser.add_argument("--format", choices=("table", "json", *more), default="table")
+    parser.add_argument("--json", dest="format", action="store_const", const="json", help="the same as --format json")
+
+
 def _run(options: argparse.Namespace) -> int:
     from batch_app.dead_letters.work import COMMANDS  # noqa: PLC0415 - pyarrow: not for `--help`
 
@@ -66,7 +71,7 @@ def _summary(inner: Any) -> None:
     _add_filters(parser)
     parser.add_argument("--all", action="store_true", help="count replayed and discarded ones, too")
     parser.add_argument("--by", metavar="COLUMN", help="count by this column of the dataset; store_id if there is one")
-    parser.add_argument("--format", choices=("table", "json"), default="table")
+    _add_format(parser)
 
 
 def _list(inner: Any) -> None:
@@ -75,13 +80,13 @@ def _list(inner: Any) -> None:
     parser.add_argument("--all", action="store_true", help="replayed and discarded ones, too, with their state")
     parser.add_argument("--limit", type=_count, default=_LIMIT, metavar="N", help=f"{_LIMIT} unless given; 0 is all")
     parser.add_argument("--columns", metavar="A,B", help="columns of the dead letters, of the dataset, and state")
-    parser.add_argument("--format", choices=("table", "json", "csv"), default="table")
+    _add_format(parser, "csv")
 
 
 def _show(inner: Any) -> None:
     parser = _add(inner, "show", "all about one dead letter, its reasons in words")
     parser.add_argument("id", metavar="ID", help="its id, or the first characters of it")
-    parser.add_argument("--format", choices=("table", "json"), default="table")
+    _add_format(parser)
 
 
 def _replay(inner: Any) -> None:
@@ -99,15 +104,16 @@ def _replay(inner: Any) -> None:
         help="repair a column, or raw, by a Spark SQL expression; repeatable",
     )
     parser.add_argument("--repair", metavar="FILE", help="YAML file with lines COLUMN: EXPRESSION")
-    parser.add_argument("--format", choices=("table", "json"), default="table")
+    _add_format(parser)
 
 
 def _discard(inner: Any) -> None:
     parser = _add(inner, "discard", "mark dead letters as done without a replay; they stay where they are")
     _add_filters(parser)
     parser.add_argument("--everything", action="store_true", help="every open dead letter, where no filter is given")
+    parser.add_argument("--dry-run", action="store_true", help="only say how many would be marked; changes nothing")
     parser.add_argument("--because", required=True, metavar="TEXT", help="why; kept for the record")
-    parser.add_argument("--format", choices=("table", "json"), default="table")
+    _add_format(parser)
 
 
 def _export(inner: Any) -> None:
@@ -115,6 +121,7 @@ def _export(inner: Any) -> None:
     parser.add_argument("file", metavar="FILE", help="a new file: .parquet, .csv, .ndjson or .jsonl")
     _add_filters(parser)
     parser.add_argument("--all", action="store_true", help="replayed and discarded ones, too")
+    _add_format(parser)
 
 
 def _count(text: str) -> int:

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from batch_app.dead_letters.book import Action, Book
 from batch_app.dead_letters.decoding import CsvHeaders, RowDecoders
 from batch_app.dead_letters.records import Records
 from batch_app.dead_letters.selection import Selection
 from batch_app.dead_letters.table import DeadLetters
+from batch_app.tables import as_read, open_iceberg, require_whole_files
 from streaming_app.config import Loaded
-from streaming_app.config.models import SourceName
 from streaming_app.journal.read_log import ReadLog
 from streaming_app.journal.switches import Switches
 from streaming_app.places import INPUT_SOURCES, checkpoint_of, compactions_of, dead_letters_of
 from streaming_app.quality import Suite
 from streaming_app.quality.words import explain
-from streaming_app.schema import InputSource
+from streaming_app.schema import DEAD_LETTER, InputSource
 from streaming_app.storage import open_storage
+
+if TYPE_CHECKING:
+    from streaming_app.sink.iceberg import IcebergTables
 
 
 @dataclass(frozen=True)
@@ -46,27 +50,24 @@ def open_letters(loaded: Loaded, suite: Suite, selection: Selection) -> Opened:
     """Open the configured lake's dead letters and read their book. Raises ConfigError and SinkError."""
     config = loaded.config
     storage = config.lake.s3.storage_options()
-    lake = open_storage(config.lake.root, storage)
+    lake, tables = open_storage(config.lake.root, storage), open_iceberg(loaded)
+    require_whole_files(tables, "dead-letters", [DEAD_LETTER])
     moved = Switches(open_storage(compactions_of(config), storage)) if config.catalog.moves_partitions else None
-    book = Book(open_storage(dead_letters_of(config), storage), lake, moved, _table_commit(loaded, suite)).read()
+    book = Book(open_storage(dead_letters_of(config), storage), lake, moved, _table_commit(tables)).read()
     sources = [name for name, label in INPUT_SOURCES.items() if label is InputSource.BATCH]
     headers = CsvHeaders(*(ReadLog(open_storage(checkpoint_of(config, name), storage)) for name in sources))
     decoders = RowDecoders(loaded.dataset, headers, config.sources.csv.delimiter)
-    return Opened(loaded, suite, selection, DeadLetters(lake, book.taken), book, decoders)
+    return Opened(loaded, suite, selection, DeadLetters(as_read(lake, tables), book.taken), book, decoders)
 
 
-def _table_commit(loaded: Loaded, suite: Suite) -> Callable[[Action], None]:
+def _table_commit(tables: IcebergTables | None) -> Callable[[Action], None]:
     """What makes a replay's files part of the Iceberg table, once; nothing for plain Parquet."""
-    if loaded.config.sink.format != "iceberg":
+    if tables is None:
         return lambda _: None
-    from streaming_app.sink.iceberg import Mark, by_table, open_tables  # noqa: PLC0415 - pyspark: only where it is needed
-    from streaming_app.streams import sink_options  # noqa: PLC0415 - see above
-
-    tables = open_tables(sink_options(loaded, SourceName.CSV, suite))
+    from streaming_app.sink.iceberg import Mark, by_table  # noqa: PLC0415 - pyspark: only where it is needed
 
     def commit(action: Action) -> None:
-        if tables:
-            files = by_table(action.files, action.input_source)
-            tables.commit(files, Mark("dead_letters", action.number, f"replay:{action.source}"))
+        files = by_table(action.files, action.input_source)
+        tables.commit(files, Mark("dead_letters", action.number, f"replay:{action.source}"))
 
     return commit

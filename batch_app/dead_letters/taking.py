@@ -46,9 +46,14 @@ class Outcome:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
-def discard(letters: DeadLetters, book: Book, selection: Selection, reason: str, *, chunk: int = CHUNK) -> Outcome:
+def discard(
+    letters: DeadLetters, book: Book, selection: Selection, reason: str, *, dry_run: bool = False, chunk: int = CHUNK
+) -> Outcome:
     """Mark what is selected as not worth a replay, with the reason for the record; once at most, as a replay."""
-    outcome = Outcome(dry_run=False)
+    outcome = Outcome(dry_run)
+    if dry_run:
+        outcome.selected = outcome.passed = sum(rows.num_rows for _, rows in letters.scan(selection, (ID,)))
+        return outcome
     outcome.finished = [action.number for action in book.finish()]
     waiting: list[pa.Table] = []
     for _, table in letters.scan(selection, (ID, Judged.REASONS.value)):

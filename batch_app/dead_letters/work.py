@@ -170,10 +170,12 @@ def run_replay(options: argparse.Namespace) -> int:
 def run_discard(options: argparse.Namespace) -> int:
     """`dead-letters discard`."""
     work = _open(options)
-    _require_filter(work, options)
+    if not options.dry_run:
+        _require_filter(work, options)
     if not options.because.strip():
         raise ConfigError("--because is empty; say why, for whoever looks later")
-    _print_outcome(work, discard(work.letters, work.book, work.selection, options.because), options, "discarded")
+    outcome = discard(work.letters, work.book, work.selection, options.because, dry_run=options.dry_run)
+    _print_outcome(work, outcome, options, "discarded")
     return 0
 
 
@@ -198,7 +200,10 @@ def run_export(options: argparse.Namespace) -> int:
     more = [(name, pa.string()) for name in columns if name not in SCHEMA.names]
     rows = work.records.each(work.selection, columns, "any" if options.all else "open")
     count = export(rows, Path(options.file), pa.schema([*SCHEMA, *more]))
-    print(f"{count:,} dead letters in {options.file}")  # noqa: T201 - the command's output
+    if options.format == "json":
+        _print_json({"dead_letters": count, "file": options.file})
+    else:
+        print(f"{count:,} dead letters in {options.file}")  # noqa: T201 - the command's output
     return 0
 
 

@@ -39,6 +39,7 @@ def add_parser(commands: Any) -> None:
         help="gx: Great Expectations itself, every expectation; spark: the stream's predicates, one pass",
     )
     parser.add_argument("--format", choices=("table", "json"), default="table")
+    parser.add_argument("--json", dest="format", action="store_const", const="json", help="the same as --format json")
     parser.add_argument(
         "--docs", metavar="DIR", help="put Data Docs there; the lake's quality/ where --config names a lake"
     )

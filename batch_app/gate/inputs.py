@@ -32,6 +32,7 @@ _PARQUET: Final = (".parquet",)
 SUFFIXES: Final = _CSV + _JSON + _PARQUET
 _BLOCK: Final = 4 << 20
 _EVENTS: Final = 50_000  # decoded at once
+_NAMED: Final = 3  # files that an error names
 _ROWS: Final = 1 << 16
 _UNUSABLE: Final = {
     "not_text": "is no text; is it packed, or another kind of file?",
@@ -101,7 +102,8 @@ class Decoder:
                     writer.write_batch(bare)
                     rows += bare.num_rows
         if not rows:
-            raise ConfigError("there is no row to check: the files are empty")
+            names = ", ".join(file.uri for file in files[:_NAMED]) + (" and others" if len(files) > _NAMED else "")
+            raise ConfigError(f"{names}: there is no row to check")
         return rows
 
     def _batches(self, file: InputFile) -> Iterator[pa.RecordBatch]:

@@ -12,14 +12,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from rich.console import Console
-
 from batch_app.gate import gx_engine, spark_engine
 from batch_app.gate.data_docs import page, write_page
 from batch_app.gate.inputs import Decoder, InputFile, find_files
 from batch_app.gate.reading import read_typed
 from batch_app.gate.report import GateReport, without_personal_data
 from batch_app.gate.show import show
+from batch_app.output import status
 from batch_app.session import session_for
 from streaming_app.alerts import Alert, Alerts, Level, open_channels
 from streaming_app.arguments import load_all
@@ -122,7 +121,7 @@ def _plain_config() -> Config:
 def _checked(settings: Settings, files: list[InputFile], engine: str) -> GateReport:
     csv = settings.config.sources.csv
     form = CsvFormat(csv.delimiter, csv.max_record_bytes)
-    with tempfile.TemporaryDirectory(prefix="qsr-gate-") as name, _status() as say:
+    with tempfile.TemporaryDirectory(prefix="qsr-gate-") as name, status() as say:
         folder = Path(name)
         library = threading.Thread(
             target=gx_engine.load, daemon=True
@@ -150,23 +149,6 @@ def _checked(settings: Settings, files: list[InputFile], engine: str) -> GateRep
             typed.readable,
             (*typed.problems, *results),
         )
-
-
-class _status:  # noqa: N801 - used as a function
-    """Says on a terminal what is being done."""
-
-    def __init__(self) -> None:
-        self._status = Console(file=sys.stderr).status("") if sys.stderr.isatty() else None
-
-    def __enter__(self) -> Callable[[str], None]:
-        if self._status is None:
-            return lambda _: None
-        self._status.start()
-        return self._status.update
-
-    def __exit__(self, *_: object) -> None:
-        if self._status is not None:
-            self._status.stop()
 
 
 def _with_docs(report: GateReport, settings: Settings, options: argparse.Namespace) -> GateReport:

@@ -10,8 +10,20 @@ from batch_app.query.named import NamedQuery
 from streaming_app.errors import ConfigError, SinkError
 
 _ROWS: Final = 65_536  # of one batch
-_BROKEN_FILE: Final = ("No such file", "Could not open", "Parquet file", "Parquet magic", "AWS Error", "NoSuchKey")
+_BROKEN_FILE: Final = ("Could not open", "Parquet file", "Parquet magic", "AWS Error")
+# pyarrow's words for a file that is not there: local; S3, asked for its bytes; S3, asked for its size; S3, answer cut short.
+_GONE: Final = (
+    "No such file or directory",
+    "NO_SUCH_KEY",
+    "RESOURCE_NOT_FOUND",
+    "Path does not exist",
+    "Failed to flush response stream",
+)
 _READS: Final = frozenset({"SELECT", "EXPLAIN"})
+
+
+class VanishedError(SinkError):
+    """A file went between the listing and its reading: a compaction has replaced it. Asked again, the lake answers."""
 
 
 def ask(sql: str, tables: Mapping[str, Any], views: Mapping[str, NamedQuery]) -> Answer:
@@ -69,8 +81,10 @@ def _batches(duckdb: Any, connection: Any, reader: Any) -> Any:
 
 def _explained(duckdb: Any, error: Exception) -> ConfigError | SinkError:
     text = str(error).strip()
+    if any(word in text for word in _GONE):
+        return VanishedError(f"a file of the lake went while it was read; run the query again: {text[:300]}")
     if any(word in text for word in _BROKEN_FILE):
-        return SinkError(f"a file of the lake cannot be read, or went while it was read; run it again: {text[:300]}")
+        return SinkError(f"a file of the lake cannot be read: {text[:300]}")
     if isinstance(error, (duckdb.IOException, duckdb.PermissionException)):
         return ConfigError(f"the query cannot be run: {text}; tables are clean, dead_letter and the named queries")
     return ConfigError(f"the query cannot be run: {text}")

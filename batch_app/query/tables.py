@@ -2,22 +2,34 @@
 
 The schema is the dataset's, not that of the first file, so a file from before a column was added reads as null there.
 Times are without a zone and in UTC, as Athena shows them.
+
+Guarantee: each row that was visible when the listing began is in the tables once, whatever a compaction does meanwhile
+(seen_once.py; in an Iceberg lake the table itself names its files). A file that it removes between the listing and the reading makes the query fail, never count less.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 
+from batch_app.compaction.book import CompactionBook
+from batch_app.compaction.seen_once import MOST_LISTINGS, OvertakenError, left_out, unclear
+from batch_app.tables import open_iceberg, require_whole_files
 from streaming_app.config import Loaded
 from streaming_app.errors import ConfigError, SinkError
+from streaming_app.places import compactions_of
 from streaming_app.schema import CLEAN, DEAD_DATE, DEAD_LETTER, INPUT_SOURCE, Dataset
 from streaming_app.sink.layout import DEAD_LETTER_SCHEMA, clean_schema
 from streaming_app.storage import StorageOptions, is_s3, open_storage
+
+if TYPE_CHECKING:
+    from streaming_app.sink.iceberg import IcebergTables
 
 _HIDDEN: Final = (".", "_")
 
@@ -25,14 +37,50 @@ _HIDDEN: Final = (".", "_")
 def open_tables(loaded: Loaded) -> dict[str, Any]:
     """`clean` and `dead_letter`, empty where nothing was written yet. Raises ConfigError and SinkError."""
     config = loaded.config
-    files, root = _file_system(config.lake.root, config.lake.s3.storage_options())
+    options = config.lake.s3.storage_options()
+    files, root = _file_system(config.lake.root, options)
+    lake = open_storage(config.lake.root, options)
     days = {CLEAN: loaded.dataset.partition_column, DEAD_LETTER: DEAD_DATE}
-    made = {table: _open(files, f"{root}/{table}", schema_of(table, loaded.dataset), days[table]) for table in days}
-    if is_s3(config.lake.root) and not any(
-        table.files for table in made.values() if isinstance(table, ds.FileSystemDataset)
-    ):
-        next(open_storage(config.lake.root, config.lake.s3.storage_options()).list(CLEAN), None)  # says what is wrong
+    iceberg = open_iceberg(loaded)
+    require_whole_files(iceberg, "query")
+
+    def opened() -> dict[str, Any]:
+        return {
+            table: _open(_Place(files, root, table, iceberg), schema_of(table, loaded.dataset), day)
+            for table, day in days.items()
+        }
+
+    book = CompactionBook(open_storage(compactions_of(config), options), lake)
+    made = opened() if iceberg else _once(opened, root, book)
+    if is_s3(config.lake.root) and not any(_files(table) for table in made.values()):
+        next(lake.list(CLEAN), None)  # says what is wrong
     return made
+
+
+def _once(listed: Callable[[], dict[str, Any]], root: str, book: CompactionBook) -> dict[str, Any]:
+    """Tables without the files whose rows stand in other files of the same listing, too. Raises SinkError."""
+    for _ in range(MOST_LISTINGS):
+        since = book.finished_through() + 1  # before the listing: what is done by now cannot overtake it
+        tables = listed()
+        keys = {path.removeprefix(f"{root}/") for table in tables.values() for path in _files(table)}
+        try:
+            out = {f"{root}/{key}" for key in left_out(book.history(since), keys)}
+        except OvertakenError as overtaken:
+            problem = overtaken
+            continue
+        return {name: _without(table, out) for name, table in tables.items()}
+    raise unclear(book, problem)
+
+
+def _files(table: Any) -> list[str]:
+    return table.files if isinstance(table, ds.FileSystemDataset) else []
+
+
+def _without(table: Any, out: set[str]) -> Any:
+    if out.isdisjoint(_files(table)):
+        return table
+    kept = [fragment for fragment in table.get_fragments() if fragment.path not in out]
+    return ds.FileSystemDataset(kept, table.schema, table.format, table.filesystem)
 
 
 def schema_of(table: str, dataset: Dataset) -> pa.Schema:
@@ -42,21 +90,51 @@ def schema_of(table: str, dataset: Dataset) -> pa.Schema:
     return pa.schema([field.with_metadata(None) for field in fields])
 
 
-def _open(files: Any, folder: str, schema: pa.Schema, day: str) -> Any:
+@dataclass(frozen=True)
+class _Place:
+    """Where a table's files are: all in its folder, or those that its Iceberg table names."""
+
+    files: Any
+    root: str
+    table: str
+    iceberg: IcebergTables | None
+
+    @property
+    def folder(self) -> str:
+        """The table's."""
+        return f"{self.root}/{self.table}"
+
+    def source(self) -> str | list[str]:
+        """As pyarrow takes it. Raises FileNotFoundError where there is nothing yet."""
+        if self.iceberg is None:
+            return self.folder
+        found = sorted(f"{self.root}/{key}" for key in self.iceberg.current(self.table))
+        if not found:
+            raise FileNotFoundError(self.folder)
+        return found
+
+
+def _open(place: _Place, schema: pa.Schema, day: str) -> Any:
+    folder = place.folder
     partitions = pa.schema([(INPUT_SOURCE, pa.string()), (day, pa.date32())])
     whole = pa.schema([*schema, *partitions])
     try:
+        source = place.source()
+    except FileNotFoundError:
+        return ds.dataset(whole.empty_table())
+    try:
         return ds.dataset(
-            folder,
+            source,
             schema=whole,
             format="parquet",
-            filesystem=files,
+            filesystem=place.files,
+            partition_base_dir=folder,
             partitioning=ds.partitioning(partitions, flavor="hive"),
             ignore_prefixes=list(_HIDDEN),
         )
-    except FileNotFoundError:
-        return ds.dataset(whole.empty_table())
     except (OSError, pa.ArrowException) as error:
+        if isinstance(error, FileNotFoundError) and not place.iceberg:
+            return ds.dataset(whole.empty_table())
         raise SinkError(f"{folder} cannot be read: {' '.join(str(error).split())[:300]}") from error
 
 
@@ -84,11 +162,8 @@ def _s3(options: StorageOptions) -> Any:
     more: dict[str, Any] = {}
     if options.endpoint_url:
         scheme, _, host = options.endpoint_url.partition("://")
-        more = {
-            "endpoint_override": host.rstrip("/"),
-            "scheme": scheme,
-            "force_virtual_addressing": not options.path_style,
-        }
+        # The bucket goes into the path, as boto3 has it with an endpoint of one's own, whatever path_style says.
+        more = {"endpoint_override": host.rstrip("/"), "scheme": scheme}
     return pafs.S3FileSystem(
         access_key=frozen.access_key,
         secret_key=frozen.secret_key,

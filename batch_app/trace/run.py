@@ -13,6 +13,7 @@ from typing import Any, Final
 from batch_app.dead_letters.book import Action
 from batch_app.dead_letters.opened import Opened, open_letters
 from batch_app.dead_letters.selection import Selection, parse_day
+from batch_app.tables import as_read, open_iceberg
 from batch_app.trace.books import Books, Committed, Read, is_position
 from batch_app.trace.rows import Days, Found, clean_rows, dead_rows
 from batch_app.trace.show import show
@@ -72,8 +73,9 @@ class Tracer:
     def __init__(self, loaded: Loaded, opened: Opened) -> None:
         config = loaded.config
         self._opened, self._dataset = opened, loaded.dataset
-        self._lake = open_storage(config.lake.root, config.lake.s3.storage_options())
-        self._books = Books(config, self._lake)
+        lake = open_storage(config.lake.root, config.lake.s3.storage_options())
+        self._lake = as_read(lake, open_iceberg(loaded))
+        self._books = Books(config, lake)
         self._replays = {file.staged.key: action for action in opened.book.actions.values() for file in action.files}
 
     def trace(self, wanted: Wanted) -> dict[str, Any]:

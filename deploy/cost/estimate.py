@@ -41,7 +41,7 @@ class Load:
     stream_mode: str = "provisioned"
     worker_type: str = "G.1X"
     workers: int = 2
-    batch_minutes_a_day: float = 10.0  # of compaction and audit together, on two G.1X
+    batch_minutes_a_day: float = 10.0  # of compaction, audit and vacuum together, on two G.1X
     hourly_minutes: float = 4.0  # of the hourly job that we are compared with, its start included
     months_kept: float = 12.0
     athena_gb_a_day: float = 5.0
@@ -61,7 +61,7 @@ Bill = Mapping[str, float]
 def ours(load: Load, prices: Mapping[str, Any], *, streaming: bool = True) -> Bill:
     """USD a month by component; without streaming it is portfolio mode."""
     hours = prices["month_hours"]
-    bill = {"Glue batch jobs (compact, audit)": _batch_jobs(load, prices)} | _lake(load, prices)
+    bill = {"Glue jobs (compact, audit, vacuum)": _batch_jobs(load, prices)} | _lake(load, prices)
     if not streaming:
         return bill
     streams = {

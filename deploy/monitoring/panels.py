@@ -400,6 +400,16 @@ KINESIS = Board(
                 ),
                 Panel("Renewed iterators", (Query(f"increase({one(m.RENEWALS)}[1h])", "in an hour"),), kind="bars"),
                 Panel("Bytes read a second", (Query(rate(m.BYTES_READ, source="kinesis"), "kinesis"),), unit="Bps"),
+                Panel(
+                    "Lost upstream and accepted",
+                    (
+                        Query(one(m.LOSSES), "since ever"),
+                        Query(f"time() - {one(m.LAST_LOSS)} < bool 86400", "within a day"),
+                    ),
+                    kind="stat",
+                    bad=1,
+                    text="Where `fail_on_data_loss: false` lets the service go on; docs/runbook.md#ingestdatalost.",
+                ),
             ),
         ),
     ),

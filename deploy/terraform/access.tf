@@ -122,6 +122,13 @@ locals {
     },
   ] if var.enhanced_fan_out])
 
+  # Uploads by S3's event notifications; the queue is the service's alone, so that it may remove messages.
+  upload_events = [for queue in module.file_events : {
+    sid       = "UploadEvents"
+    actions   = ["sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:ReceiveMessage"]
+    resources = [queue.queue_arn]
+  } if var.csv_discovery == "sqs"]
+
   # In a VPC Glue makes the job's network interfaces with the job's role ("Configuring a VPC for your ETL job").
   in_vpc = flatten([for network in module.network : [
     {
@@ -205,7 +212,7 @@ locals {
   access = {
     streaming = concat(
       [local.read.streaming, local.list.streaming, local.write_tables, local.find_uploads, local.write_checkpoints],
-      local.archive_uploads, local.stream_read, local.fan_out, [local.metrics.streaming, local.alert], local.partitions.writers, local.copies, local.every_job,
+      local.archive_uploads, local.upload_events, local.stream_read, local.fan_out, [local.metrics.streaming, local.alert], local.partitions.writers, local.copies, local.every_job,
     )
     ingest = concat(
       [{

@@ -22,6 +22,10 @@ locals {
         consumer_type = var.enhanced_fan_out ? "efo" : "polling"
         consumer_name = var.enhanced_fan_out ? var.name : null
       })
+      csv = merge(local.production.sources.csv, {
+        discovery = var.csv_discovery
+        queue_url = var.csv_discovery == "sqs" ? one(module.file_events[*].queue_url) : null
+      })
     })
     alerts = merge(local.production.alerts, { sns_topic_arn = module.alerts.topic_arn })
     metrics = merge(local.production.metrics, {

@@ -147,6 +147,7 @@ module "network" {
   availability_zones = var.availability_zones
   streaming_enabled  = var.streaming_enabled
   kms_enabled        = var.kms_enabled
+  sqs_enabled        = var.csv_discovery == "sqs"
 }
 
 module "airflow" {

@@ -158,9 +158,25 @@ variable "firehose_buffer_seconds" {
 }
 
 variable "file_events_enabled" {
-  description = "An SQS queue with an event for every object created below raw/, for those who react to uploads."
+  description = "An SQS queue with an event for every object created below raw/, for those who react to uploads, or for the service (csv_discovery). A queue has one reader."
   type        = bool
   default     = false
+}
+
+variable "csv_discovery" {
+  description = "How the service finds uploads: list lists raw/; sqs reads the queue of file_events_enabled, for prefixes that hold very many objects (docs/s3.md)."
+  type        = string
+  default     = "list"
+
+  validation {
+    condition     = contains(["list", "sqs"], var.csv_discovery)
+    error_message = "list or sqs."
+  }
+
+  validation {
+    condition     = var.csv_discovery == "list" || var.file_events_enabled
+    error_message = "sqs reads the queue that file_events_enabled = true makes."
+  }
 }
 
 # ---- the catalog

@@ -182,6 +182,28 @@ def _archive(config: Config) -> Findings:
         )
 
 
+def _discovery(config: Config) -> Findings:
+    csv = config.sources.csv
+    if csv.discovery == "list":
+        for name in ("queue_url", "reconcile_every"):
+            if getattr(csv, name) != type(csv).model_fields[name].default:
+                yield Contradiction(
+                    (f"sources.csv.{name}", "sources.csv.discovery"),
+                    "has a use with discovery: sqs only; write that, or leave it out",
+                )
+    elif csv.enabled:
+        if not csv.queue_url:
+            yield Contradiction(
+                ("sources.csv.queue_url", "sources.csv.discovery"),
+                "name the SQS queue that S3 sends the uploads' events to",
+            )
+        if not is_s3(config.csv_path()):
+            yield Contradiction(
+                ("sources.csv.discovery", "sources.csv.path", "lake.root"),
+                f"sqs needs uploads on S3, and {config.csv_path()} is a folder: S3 alone sends events. Write list, or s3://",
+            )
+
+
 def _s3_options_unused(config: Config) -> Findings:
     places = (config.lake.root, config.lake.checkpoint_root(), config.csv_path(), config.archive_path(), config.suite)
     if any(is_s3(place) for place in places):
@@ -353,6 +375,7 @@ CHECKS: Final[tuple[Callable[[Config], Findings], ...]] = (
     _folders_overlap,
     _checkpoints_elsewhere,
     _archive,
+    _discovery,
     _s3_options_unused,
     _sizes,
     _window_too_short,

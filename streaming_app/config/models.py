@@ -64,6 +64,7 @@ def parse_start(value: Any) -> str:
 
 
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")  # S3's bucket naming rules
+_QUEUE: Final = re.compile(r"https?://[^\s/@]+/\d{12}/[A-Za-z0-9_-]{1,80}")  # of a standard queue
 _ENDPOINT: Final = re.compile(r"https?://[^\s/]+\S*")
 _TOPIC: Final = re.compile(r"arn:[a-z0-9-]+:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]{1,256}")  # standard topics
 _DATABASE: Final = re.compile(r"[a-z0-9_]{0,255}")  # Glue's and Athena's names
@@ -92,6 +93,14 @@ def parse_endpoint(value: str) -> str:
     """An http or https address; empty is kept. Raises ValueError without repeating it: it may hold a password."""
     if value and not _ENDPOINT.fullmatch(value):
         raise ValueError("is no address; write for example https://kinesis.eu-west-1.amazonaws.com")
+    return value
+
+
+def _queue_url(value: str) -> str:
+    if value and not _QUEUE.fullmatch(value):
+        raise ValueError(
+            f"{value!r} is no URL of a standard queue; write for example https://sqs.eu-west-1.amazonaws.com/123456789012/uploads"
+        )
     return value
 
 
@@ -303,6 +312,19 @@ class CsvConfig(Model):
     suffixes: Annotated[tuple[str, ...], AfterValidator(_suffixes)] = Field(
         (".csv", ".csv.gz"), description="Names that end so are read; all others are ignored."
     )
+    discovery: Literal["list", "sqs"] = Field(
+        "list",
+        description="How uploads are found: list lists the prefix between two micro-batches; sqs takes S3's event notifications, for "
+        "prefixes that hold very many objects (docs/s3.md).",
+    )
+    queue_url: Annotated[str, AfterValidator(_queue_url)] = Field(
+        "",
+        description="The SQS queue with S3's events of these uploads, and of nothing else; this source must be its only reader.",
+    )
+    reconcile_every: Annotated[Seconds, Field(gt=0)] = Field(
+        3600.0,
+        description="With sqs everything is listed so often all the same, and at each start: events can get lost.",
+    )
     settle: Seconds = Field(
         2.0, description="A local file is read once its size stayed the same for so long. S3 objects are whole."
     )
@@ -422,15 +444,19 @@ class CatalogConfig(Model):
 class IcebergConfig(Model):
     """The catalog of `sink.format: iceberg`. Credentials: boto3's default chain; of REST pyiceberg's own variables."""
 
-    type: Literal["glue", "rest"] = Field(
-        "glue", description="AWS Glue, or a catalog that speaks Iceberg's REST interface."
+    type: Literal["glue", "rest", "hadoop"] = Field(
+        "glue",
+        description="AWS Glue; a catalog that speaks Iceberg's REST interface; or hadoop: folders alone, no server.",
     )
     namespace: Annotated[str, AfterValidator(_database)] = Field(
         "",
         description="Namespace (Glue: database) with the tables clean and dead_letter; both are made when they are absent.",
     )
     uri: Endpoint = Field("", description="rest: where the catalog is.")
-    warehouse: str = Field("", description="rest: the warehouse's name, where the catalog has several.")
+    warehouse: str = Field(
+        "",
+        description="rest: its name, where the catalog has several. hadoop: the folder; empty is iceberg/ in the lake.",
+    )
     region: str = Field("", description="glue: region; empty takes boto3's default.")
     endpoint_url: Endpoint = Field("", description="glue: another endpoint than AWS's own.")
 

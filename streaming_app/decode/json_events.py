@@ -10,8 +10,8 @@ no number loses a digit here; casting comes later. What cannot be read keeps its
 
 Of a field that stands twice in one object the last counts, as in nearly every JSON parser.
 
-Most events hold exactly the dataset's fields; they take the typed path (measured on the benchmark's events: 1.3
-microseconds each, 0.9 of them to build the columns). Every other event is looked at one by one.
+Events that are written alike are taken apart all at once (`json_shapes`). Of the others those that hold nothing but the
+dataset's fields take the typed path, three times as slow, and what is left is looked at one by one.
 """
 
 from __future__ import annotations
@@ -22,8 +22,11 @@ from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 
+from streaming_app.decode.json_pages import Page
+from streaming_app.decode.json_shapes import Found, Shapes
 from streaming_app.schema import Dataset
 
 BOM: Final = b"\xef\xbb\xbf"
@@ -71,7 +74,10 @@ def value_text(value: bytes) -> str | None:
 
 
 class JsonDecoder:
-    """Decodes events of one dataset. Guarantee: as many rows as events, in their order; never raises on any bytes."""
+    """Decodes events of one dataset; one thread at a time.
+
+    Guarantee: as many rows as events, in their order, each as if it had come alone; never raises on any bytes.
+    """
 
     def __init__(self, dataset: Dataset) -> None:
         self._names = dataset.column_names
@@ -85,9 +91,29 @@ class JsonDecoder:
         self._typed: Callable[[bytes], Any] = msgspec.json.Decoder(self._event).decode
         self._fields: Callable[[bytes], dict[str, msgspec.Raw]] = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
         self._getters = [attrgetter(_FIELD.format(place)) for place in range(len(self._names))]
+        self._shapes = Shapes(self._names)
 
     def decode(self, events: Sequence[bytes]) -> list[pa.Array]:
         """One array for each dataset column (string), then rescued_data, decode_error (string) and raw (binary)."""
+        alike = self._shapes.find(events)
+        if alike is None:
+            return [*self._parsed(events), pa.array(events, pa.binary())]
+        page, found = alike
+        return [*self._merged(events, page, found), page.raw()]
+
+    def _merged(self, events: Sequence[bytes], page: Page, found: Found) -> list[pa.Array]:
+        """The columns of those that were found alike, and of the others from the parser, in the order of the events."""
+        nothing = pa.nulls(len(found.rows), pa.string())
+        columns = [found.columns.get(name, nothing) for name in self._names] + 2 * [nothing]
+        others = page.others(found.rows)
+        if not len(others):
+            return columns
+        parsed = self._parsed([events[place] for place in others])
+        order = pa.array(np.argsort(np.concatenate([found.rows, others]), kind="stable"))
+        return [pa.concat_arrays(pair).take(order) for pair in zip(columns, parsed, strict=True)]
+
+    def _parsed(self, events: Sequence[bytes]) -> list[pa.Array]:
+        """All but the raw events, by the parser."""
         run = self._run(events)
         columns = self._columns(run)
         if columns is None:  # an odd value among the plain ones: look at every event of this run singly
@@ -97,8 +123,7 @@ class JsonDecoder:
             columns = [
                 self._exact(get, run, is_text) for get, is_text in zip(self._getters, self._is_text, strict=True)
             ]
-        columns += [_sparse(run.rescued, len(events)), _sparse(run.errors, len(events)), pa.array(events, pa.binary())]
-        return columns
+        return [*columns, _sparse(run.rescued, len(events)), _sparse(run.errors, len(events))]
 
     def _run(self, events: Sequence[bytes]) -> _Run:
         run, decode = _Run(), self._typed

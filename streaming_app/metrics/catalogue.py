@@ -92,6 +92,13 @@ BREACHES = _ever(
 # Exists from the start, so that an increase from nothing to one is seen; a series with labels begins at one.
 BREACHED = _ever("qsr_breached_batches_total", "Micro-batches that broke any quality limit and were published.")
 
+# Losses that were accepted.
+LOSSES = _ever(
+    "qsr_losses_total",
+    "Losses upstream that `fail_on_data_loss: false` accepted: each expired range, shard or stream once.",
+)
+LAST_LOSS = _gauge("qsr_last_loss_timestamp_seconds", "When the last of them was noticed; 0 without any.", "source")
+
 # Micro-batches.
 BATCHES = _ever("qsr_batches_total", "Published micro-batches.")
 FILES_WRITTEN = _ever("qsr_files_written_total", "Published Parquet files, by table.", "table")

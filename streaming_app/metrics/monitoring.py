@@ -15,6 +15,7 @@ from streaming_app.config.models import CloudWatchConfig
 from streaming_app.events import SourceEvent
 from streaming_app.journal.audited import LastAudit
 from streaming_app.journal.ledger import Ledger
+from streaming_app.journal.losses import Loss
 from streaming_app.metrics import catalogue as m
 from streaming_app.metrics import samples
 from streaming_app.metrics.cloudwatch import Calls, CloudWatch, Datum
@@ -154,6 +155,10 @@ class Monitoring:
         """Something happened to a source."""
         self._safely(self._health.on_event, event)
         self._safely(self._recorder.on_event, event)
+
+    def lost(self, source: str, losses: Sequence[Loss]) -> None:
+        """These losses of a source's stream were accepted so far."""
+        self._safely(self._recorder.lost, source, losses)
 
     def heard(self, source: str) -> None:
         """Spark told something of a source's query."""

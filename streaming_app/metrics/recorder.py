@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from streaming_app.events import EventKind, SourceEvent
 from streaming_app.journal.ledger import Entry
+from streaming_app.journal.losses import Loss
 from streaming_app.journal.read_log import ReadLog, UnitRead
 from streaming_app.journal.totals import LedgerTotals, Totals
 from streaming_app.metrics import catalogue as m
@@ -98,6 +99,12 @@ class Recorder:
         with self._lock:
             self._shards.setdefault(source, _Shards()).closed = shards
             self._put_shards(source)
+
+    def lost(self, source: str, losses: Sequence[Loss]) -> None:
+        """All losses that a source's checkpoint knows."""
+        with self._values.change:
+            self._values.set(m.LOSSES, len(losses), source)
+            self._values.set(m.LAST_LOSS, max((loss.noticed_at for loss in losses), default=0.0), source)
 
     def heard(self, source: str) -> None:
         """Spark told that the query goes on."""

@@ -8,8 +8,7 @@ Guarantee: a batch is in the table once. Its number stands in the snapshot's sum
 the table's properties, which change in the same commit; a batch that is there already is left out. That holds when snapshots
 expire and when two services commit at once: a commit that lost against another one is begun anew, from that question on.
 
-Needs pyiceberg (`pip install qsr-ingest[iceberg]`), exactly the version in setup.cfg: entries are made from files' footers by
-functions of pyiceberg.io.pyarrow that are open, but no documented interface.
+Needs pyiceberg (`pip install qsr-ingest[iceberg]`), exactly the version in setup.cfg (iceberg_change.py says why).
 """
 
 from __future__ import annotations
@@ -18,26 +17,34 @@ import hashlib
 import json
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from streaming_app.errors import ConfigError, SinkError
 from streaming_app.journal.ledger import LedgerFile
 from streaming_app.schema import CLEAN, DEAD_LETTER, INGESTED_AT, INPUT_SOURCE, Dataset
+from streaming_app.sink.iceberg_change import (
+    Change,
+    NewFile,
+    deletes_of,
+    entries_of,
+    expirable,
+    kept_snapshots,
+    metadata_of,
+)
 from streaming_app.sink.layout import DEAD_LETTER_SCHEMA, clean_schema
 from streaming_app.sink.options import SinkOptions
-from streaming_app.storage import Storage, StorageOptions, is_s3
+from streaming_app.storage import Storage, StorageOptions, is_s3, open_storage
 
-_EPOCH: Final = date(1970, 1, 1)
 _LOST: Final = 20  # commits in a row, against other ones
 _FAILURES: Final = 5  # of the catalog or the storage, in one commit
 _WAIT: Final = 2.0  # seconds at most between two attempts
+_BATCH: Final = "the batch's files are published, and the commit is made up for when the source starts again"
+_AGAIN: Final = "run it again: it goes on where it was"
 _THROUGH: Final = "qsr.through."
 _PROPERTIES: Final = {
     "format-version": "2",  # Athena reads no other (facts.md)
@@ -47,20 +54,6 @@ _PROPERTIES: Final = {
     "write.metadata.delete-after-commit.enabled": "true",
     "write.metadata.previous-versions-max": "20",
 }
-
-
-@dataclass(frozen=True)
-class NewFile:
-    """A published file: key below the lake's root, `column=value` of its day, and how its rows came in."""
-
-    key: str
-    partition: str
-    input_source: str
-
-    @property
-    def day(self) -> date:
-        """The day of all of its rows."""
-        return date.fromisoformat(self.partition.partition("=")[2])
 
 
 @dataclass(frozen=True)
@@ -84,6 +77,7 @@ class IcebergTables:
         self._settings, self._storage, self._dataset = settings, storage, dataset
         self._root = _address(lake)
         self._catalog: Any = None
+        self._current: dict[str, tuple[str, set[str]]] = {}
 
     def commit(self, files: Mapping[str, Sequence[NewFile]], mark: Mark) -> None:
         """Make a batch's files by table part of the tables, once. Raises ConfigError, SinkError."""
@@ -95,76 +89,140 @@ class IcebergTables:
         """Make files part of the tables that are not yet, for writers without batches; returns how many. Reads the manifests."""
         return sum(self._add(name, files[name], summary) for name in (CLEAN, DEAD_LETTER) if files.get(name))
 
-    def replace(self, name: str, old: Sequence[NewFile], new: Sequence[NewFile], summary: Mapping[str, str]) -> None:
-        """Put files in other files' place, in one commit; nothing where that was done. Raises SinkError.
+    def replace(
+        self,
+        name: str,
+        old: Sequence[NewFile],
+        new: Sequence[NewFile],
+        summary: Mapping[str, str],
+        *,
+        same: bool = True,
+    ) -> bool:
+        """Put files in other files' place, in one commit; True when they are there then, also where they were before.
 
-        The old files stay where they are: readers of earlier snapshots still need them.
+        `same`: they hold the same rows, and the commit says so. False when the table names neither these nor those: it has gone on since. Raises SinkError, and changes nothing, where
+        it names some of them only. The old files stay where they are: readers of earlier snapshots still need them.
         """
+        stands = False
 
-        def change(change: _Change) -> None:
-            gone = change.entries(old)
-            if len(gone) == len(old):
-                change.replace(gone, new)
-            elif gone or len(change.entries(new)) != len(new):
+        def change(change: Change) -> None:
+            nonlocal stands
+            gone, there = change.entries(old), change.entries(new)
+            stands = bool(gone) or len(there) == len(new)
+            if gone and (len(gone) < len(old) or there):
                 raise SinkError(f"{self._title(name)} holds some of the files to replace and not others; run audit")
+            if gone:
+                change.replace(gone, new, same=same)
 
-        self._transact(name, summary, change)
+        self._transact(name, summary, change, _AGAIN)
+        return stands
 
-    def referenced(self, name: str) -> set[str]:
-        """Keys (below the lake's root) of every file that any snapshot of a table needs."""
-        table = self._load(name)
-        found = set()
-        for snapshot in table.metadata.snapshots:
-            for manifest in snapshot.manifests(table.io):
-                found |= {entry.data_file.file_path for entry in manifest.fetch_manifest_entry(table.io)}
-        return {path.removeprefix(f"{self._root}/") for path in found}
+    def current(self, name: str) -> set[str]:
+        """Keys (below the lake's root) of the files that readers of a table see now. Changes nothing; SinkError.
 
-    def expire(self, older_than: float) -> int:
-        """Forget snapshots from before a moment (seconds since 1970), but never the newest; returns how many."""
-        gone = 0
-        for name in (CLEAN, DEAD_LETTER):
-            table = self._load(name)
-            current = table.metadata.current_snapshot_id
-            old = [
-                each.snapshot_id
-                for each in table.metadata.snapshots
-                if each.timestamp_ms < older_than * 1000 and each.snapshot_id != current
-            ]
-            if old:
-                table.maintenance.expire_snapshots().by_ids(old).commit()
-                gone += len(old)
-        return gone
+        Asked again, it reads the manifests only where the table has changed.
+        """
+        for version in self._asked(name, lambda table: [table.metadata_location]):
+            if self._current.get(name, ("",))[0] != version:
+                found = self._asked(name, lambda table: entries_of(table, table.current_snapshot()))
+                self._current[name] = (version, self._keys(found))
+            return self._current[name][1]
+        return set()
 
-    def _once(self, name: str, mark: Mark, work: Callable[[_Change], None]) -> None:
+    def deletes_rows(self, name: str) -> bool:
+        """Whether an engine has taken single rows out of a table's files, which only readers of the table know. SinkError."""
+        return bool(self._asked(name, deletes_of))
+
+    def referenced(self, name: str, expiring: float | None = None) -> set[str]:
+        """Keys (below the lake's root) of every file that any snapshot of a table needs, or would after `expire`. SinkError."""
+
+        def entries(table: Any) -> Iterator[Any]:
+            known: set[str] = set()
+            for snapshot in kept_snapshots(table, expiring):
+                yield from entries_of(table, snapshot, known)
+
+        return self._keys(self._asked(name, entries))
+
+    def metadata(self, name: str, expiring: float | None = None) -> tuple[str, set[str]]:
+        """The folder of a table's metadata (below the lake's root) and the keys in it that the table needs. SinkError.
+
+        The folder is empty where there is no table, or where it lies outside the lake. `expiring` as for `referenced`.
+        """
+        paths = self._asked(name, lambda table: metadata_of(table, kept_snapshots(table, expiring)))
+        keys = {path.removeprefix(f"{self._root}/") for path in paths if path.startswith(f"{self._root}/")}
+        folders = {key.rpartition("/")[0] for key in keys}
+        return (folders.pop(), keys) if len(folders) == 1 else ("", keys)
+
+    def expire(self, older_than: float, *, dry_run: bool = False) -> int:
+        """Forget snapshots that readers have not been given since a moment (seconds since 1970); returns how many.
+
+        What was current at that moment stays, so a query that began since finds its files, and whoever asks for the table as
+        of any later time; so does what a branch or a tag names.
+        """
+        return sum(self._expire(name, older_than, dry_run=dry_run) for name in (CLEAN, DEAD_LETTER))
+
+    def _expire(self, name: str, older_than: float, *, dry_run: bool) -> int:
+        gone = self._asked(name, lambda table: expirable(table, older_than))
+
+        def change(change: Change) -> None:
+            gone[:] = expirable(change.table, older_than)
+            if gone:
+                change.expire(gone)
+
+        if gone and not dry_run:
+            self._transact(name, {}, change, _AGAIN)
+        return len(gone)
+
+    def _asked(self, name: str, question: Callable[[Any], Iterable[Any]]) -> list[Any]:
+        """What a table says; nothing where there is none yet."""
+        from pyiceberg.exceptions import NoSuchNamespaceError, NoSuchTableError  # noqa: PLC0415
+
+        for attempt in range(1, _FAILURES + 1):
+            try:
+                return list(question(self._open().load_table((self._settings["namespace"], name))))
+            except (NoSuchTableError, NoSuchNamespaceError):
+                break
+            except (ConfigError, SinkError):
+                raise
+            except Exception as error:
+                if attempt == _FAILURES:
+                    raise SinkError(f"{self._title(name)} cannot be read: {type(error).__name__}: {error}") from error
+            _pause(attempt)
+        return []
+
+    def _keys(self, entries: Iterable[Any]) -> set[str]:
+        return {entry.file_path.removeprefix(f"{self._root}/") for entry in entries}
+
+    def _once(self, name: str, mark: Mark, work: Callable[[Change], None]) -> None:
         key = _THROUGH + mark.checkpoint
 
-        def change(change: _Change) -> None:
+        def change(change: Change) -> None:
             if int(change.table.properties.get(key, -1)) < mark.batch_id:
                 work(change)
                 change.set(key, str(mark.batch_id))
 
-        self._transact(name, mark.summary, change)
+        self._transact(name, mark.summary, change, _BATCH)
 
     def _add(self, name: str, files: Sequence[NewFile], summary: Mapping[str, str]) -> int:
         new: list[NewFile] = []
 
-        def change(change: _Change) -> None:
+        def change(change: Change) -> None:
             known = {entry.file_path for entry in change.entries(files)}
             new[:] = [file for file in files if change.path(file) not in known]
             if new:
                 change.append(new)
 
-        self._transact(name, summary, change)
+        self._transact(name, summary, change, _AGAIN)
         return len(new)
 
-    def _transact(self, name: str, summary: Mapping[str, str], work: Callable[[_Change], None]) -> None:
+    def _transact(self, name: str, summary: Mapping[str, str], work: Callable[[Change], None], advice: str) -> None:
         """One commit; begun anew, from the table as it is then, when it lost against another one or its fate is unknown."""
         from pyiceberg.exceptions import CommitFailedException  # noqa: PLC0415
 
         failures, lost = 0, 0
         while True:
             try:
-                change = _Change(self._load(name), self._root, dict(summary))
+                change = Change(self._load(name), self._root, dict(summary))
                 work(change)
                 change.commit()
             except (ConfigError, SinkError):
@@ -172,14 +230,14 @@ class IcebergTables:
             except CommitFailedException as error:
                 lost += 1
                 if lost >= _LOST:
-                    raise self._error(name, error) from error
+                    raise self._error(name, error, advice) from error
             except Exception as error:
                 failures += 1
                 if failures >= _FAILURES:
-                    raise self._error(name, error) from error
+                    raise self._error(name, error, advice) from error
             else:
                 return
-            time.sleep(random.uniform(0, min(_WAIT, 0.05 * 2 ** (lost + failures))))
+            _pause(lost + failures)
 
     def _load(self, name: str) -> Any:
         """The table as it is now, made or given the dataset's new columns where that is needed."""
@@ -204,9 +262,9 @@ class IcebergTables:
         catalog.create_namespace_if_not_exists(self._settings["namespace"])
         time_column = self._dataset.time_column if name == CLEAN else INGESTED_AT
         try:
-            begun = catalog.create_table_transaction(
-                identifier, self._schema(name), location=f"{self._root}/iceberg/{name}", properties=_PROPERTIES
-            )
+            hadoop = self._settings["type"] == "hadoop"  # there a table's place follows from its name
+            place = None if hadoop else f"{self._root}/iceberg/{name}"
+            begun = catalog.create_table_transaction(identifier, self._schema(name), place, properties=_PROPERTIES)
             with begun.update_spec() as spec:
                 spec.add_field(time_column, DayTransform(), f"{time_column}_day")
                 spec.add_identity(INPUT_SOURCE)
@@ -227,33 +285,38 @@ class IcebergTables:
                 from pyiceberg.catalog import load_catalog  # noqa: PLC0415 - takes a second, and only this sink needs it
             except ImportError:
                 raise ConfigError("sink.format: iceberg needs pyiceberg: pip install 'qsr-ingest[iceberg]'") from None
-            self._catalog = load_catalog("qsr", **self._properties())
+            hadoop = self._settings["type"] == "hadoop"
+            self._catalog = self._hadoop() if hadoop else load_catalog("qsr", **self._properties())
         return self._catalog
+
+    def _hadoop(self) -> Any:
+        from streaming_app.sink.iceberg_hadoop import HadoopCatalog  # noqa: PLC0415 - pyiceberg
+
+        warehouse = self._settings.get("warehouse") or f"{self._root}/iceberg"
+        storage = open_storage(warehouse, self._storage)
+        return HadoopCatalog("qsr", _address(warehouse), storage, **self._properties())
 
     def _properties(self) -> dict[str, Any]:
         settings, storage = self._settings, self._storage
         found = {
-            "type": settings["type"],
+            "type": settings["type"],  # of ours pyiceberg knows nothing
             "uri": settings.get("uri", "") if settings["type"] == "rest" else "",
-            "warehouse": settings.get("warehouse", ""),
+            "warehouse": settings.get("warehouse", "") if settings["type"] == "rest" else "",
             "glue.region": settings.get("region", ""),
             "glue.endpoint": settings.get("endpoint_url", ""),
             # A request that boto3 sent again after its answer got lost would be refused for its own success, and pyiceberg
             # would remove the snapshot's files, which are in use by then (seen on 0.12.0). We ask the table instead.
-            "glue.max-retries": 1,
+            "glue.max-retries": 0,
             "s3.region": storage.region,
             "s3.endpoint": storage.endpoint_url,
         }
-        return {key: value for key, value in found.items() if value}
+        return {key: value for key, value in found.items() if value != ""}
 
     def _title(self, name: str) -> str:
         return f"Iceberg table {self._settings['namespace']}.{name}"
 
-    def _error(self, name: str, error: Exception) -> SinkError:
-        return SinkError(
-            f"{self._title(name)}: {type(error).__name__}: {error}; the batch's files are published, and the commit is made up"
-            " for when the source starts again"
-        )
+    def _error(self, name: str, error: Exception, advice: str) -> SinkError:
+        return SinkError(f"{self._title(name)}: {type(error).__name__}: {error}; {advice}")
 
 
 def open_tables(options: SinkOptions) -> IcebergTables | None:
@@ -283,81 +346,12 @@ def checkpoint_id(checkpoint: Storage) -> str:
     return hashlib.sha256(str(found).encode()).hexdigest()[:16]
 
 
+def _pause(attempts: int) -> None:
+    time.sleep(random.uniform(0, min(_WAIT, 0.05 * 2**attempts)))
+
+
 def _address(lake: str) -> str:
     """As Iceberg's readers write it."""
     if is_s3(lake):
         return lake.rstrip("/").replace("s3a://", "s3://", 1)
     return Path(lake.removeprefix("file://")).absolute().as_uri()
-
-
-class _Change:
-    """One transaction on a table under way."""
-
-    def __init__(self, table: Any, root: str, summary: dict[str, str]) -> None:
-        self.table, self._root, self._summary = table, root, summary
-        self._transaction = table.transaction()
-        self._changed = False
-
-    def path(self, file: NewFile) -> str:
-        """The file's address, as the table has it."""
-        return f"{self._root}/{file.key}"
-
-    def append(self, files: Iterable[NewFile]) -> None:
-        """Add files."""
-        with self._transaction.update_snapshot(self._summary).merge_append() as snapshot:
-            for file in files:
-                snapshot.append_data_file(self._data_file(file))
-        self._changed = True
-
-    def replace(self, gone: Iterable[Any], new: Iterable[NewFile]) -> None:
-        """Remove entries and add files."""
-        with self._transaction.update_snapshot(self._summary).overwrite() as snapshot:
-            for entry in gone:
-                snapshot.delete_data_file(entry)
-            for file in new:
-                snapshot.append_data_file(self._data_file(file))
-        self._changed = True
-
-    def set(self, key: str, value: str) -> None:
-        """Set a property of the table."""
-        self._transaction.set_properties({key: value})
-
-    def entries(self, files: Sequence[NewFile]) -> list[Any]:
-        """The entries that the current snapshot has of some files."""
-        wanted = {self.path(file) for file in files}
-        snapshot = self.table.current_snapshot()
-        manifests = snapshot.manifests(self.table.io) if snapshot else []
-        found = (entry.data_file for each in manifests for entry in each.fetch_manifest_entry(self.table.io))
-        return [entry for entry in found if entry.file_path in wanted]
-
-    def commit(self) -> None:
-        """Commit what was changed, all at once."""
-        if self._changed:
-            self._transaction.commit_transaction()
-
-    def _data_file(self, file: NewFile) -> Any:
-        from pyiceberg.io import pyarrow as io  # noqa: PLC0415
-        from pyiceberg.manifest import DataFile, DataFileContent, FileFormat  # noqa: PLC0415
-        from pyiceberg.typedef import Record  # noqa: PLC0415
-
-        metadata = self._transaction.table_metadata
-        source = self.table.io.new_input(self.path(file))
-        with source.open() as stream:
-            footer = pq.read_metadata(stream)
-        statistics = io.data_file_statistics_from_parquet_metadata(
-            parquet_metadata=footer,
-            stats_columns=io.compute_statistics_plan(metadata.schema(), metadata.properties),
-            parquet_column_mapping=io.parquet_path_to_id_mapping(metadata.schema()),
-        )
-        return DataFile.from_args(
-            content=DataFileContent.DATA,
-            file_path=self.path(file),
-            file_format=FileFormat.PARQUET,
-            partition=Record((file.day - _EPOCH).days, file.input_source),
-            file_size_in_bytes=len(source),
-            sort_order_id=None,
-            spec_id=metadata.default_spec_id,
-            equality_ids=None,
-            key_metadata=None,
-            **statistics.to_serialized_dict(),
-        )

@@ -24,6 +24,7 @@ EVERYTHING = {
     "crawler_schedule": "cron(0 3 * * ? *)",
     "kms_enabled": True,
     "file_events_enabled": True,
+    "csv_discovery": "sqs",
     "airflow_enabled": True,
     "alert_emails": ["oncall@example.com"],
     "budget_usd": 50,

@@ -255,12 +255,14 @@ def test_no_role_has_a_wildcard_where_aws_knows_a_resource(account):
 
 
 def test_private_network_has_endpoints_and_no_way_out(account):
-    planned = account.terraform.plan(network="private", stream_mode="on-demand", enhanced_fan_out=True)
+    planned = account.terraform.plan(
+        network="private", stream_mode="on-demand", enhanced_fan_out=True, file_events_enabled=True, csv_discovery="sqs"
+    )
     assert not [address for address in planned if "nat_gateway" in address or "internet_gateway" in address]
     routes = [address for address in planned if ".aws_route." in address]
     assert routes == []
     services = {address.split('"')[1] for address in planned if 'aws_vpc_endpoint.service["' in address}
-    assert services == {"glue", "kinesis-streams", "logs", "monitoring", "sns", "sts"}
+    assert services == {"glue", "kinesis-streams", "logs", "monitoring", "sns", "sqs", "sts"}
     assert planned["module.stream[0].aws_kinesis_stream.this"]["stream_mode_details"][0]["stream_mode"] == "ON_DEMAND"
     assert planned["module.streaming_job[0].aws_glue_job.this"]["connections"] == ["qsr-private"]
 
@@ -289,8 +291,17 @@ def test_defaults_make_neither_machine_nor_network_nor_key(account):
         ({"stream_retention_hours": 12}, "24 to 8760"),
         ({"streaming_job": {"workers": 1}}, "two workers"),
         ({"batch_jobs": {"sweep": {}}}, "Jobs are"),
+        ({"csv_discovery": "sqs"}, "file_events_enabled = true"),
         ({"bundle": "nowhere.txt"}, "make glue-wheels"),
     ],
 )
 def test_variables_that_make_no_sense_are_refused_with_a_reason(account, variables, said):
     assert said in account.terraform.refused(**variables)
+
+
+def test_service_reads_the_queue_of_uploads_where_it_is_told_to_and_no_job_else(account):
+    assert [name for name, policy in account.policies.items() if "sqs:" in policy] == ["streaming"]
+    bucket, _, key = account.outputs["config_uri"].removeprefix("s3://").partition("/")
+    made = yaml.safe_load(account.aws.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read())["sources"]["csv"]
+    assert (made["discovery"], made["queue_url"]) == ("sqs", account.outputs["file_events_queue"])
+    assert made["after_commit"] == "archive"

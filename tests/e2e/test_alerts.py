@@ -98,7 +98,8 @@ def test_a_stream_that_is_late_throttled_rejected_stuck_and_gone(tmp_path, rules
         kinesis.set(throttle=0.5)
         slow = {"sources.kinesis.max_records_per_batch": "40", "sources.kinesis.max_records_per_shard": "40"}
         limits = {"quality.on_breach": "alert", "quality.max_dead_ratio": "0.1", "quality.min_rows": "10"}
-        rig = Rig(tmp_path, kinesis, settings={**QUICK, **slow, **limits, "sources.csv.enabled": "false"})
+        lossy = {"sources.kinesis.fail_on_data_loss": "false"}
+        rig = Rig(tmp_path, kinesis, settings={**QUICK, **slow, **limits, **lossy, "sources.csv.enabled": "false"})
         service = rig.start()
         try:
             rig.wait_for(lambda: any(line.get("message") == "metrics" for line in rig.lines()), timeout=300)
@@ -114,6 +115,10 @@ def test_a_stream_that_is_late_throttled_rejected_stuck_and_gone(tmp_path, rules
                 kinesis.set(throttle=0.0)
                 kinesis.delete(STREAM)
                 watched.wait("IngestRestarts")
+                assert "IngestDataLost" not in watched.firing()
+                kinesis.create(STREAM, shards=1)
+                kinesis.put(STREAM, events[:10])
+                watched.wait("IngestDataLost")
                 rig.kill(service)
                 watched.wait("IngestDown")
         finally:

@@ -12,8 +12,14 @@ import pytest
 
 from batch_app.audit import Kind, audit
 from batch_app.cli import main
-from streaming_app.storage import StorageOptions
+from batch_app.query.duckdb_engine import ask as query
+from batch_app.query.run import _begun
+from batch_app.query.tables import open_tables
+from streaming_app.storage import StorageOptions, open_storage
 from tests.audit_lake import LakeBuilder, healthy_lake, numbers, shard_read
+from tests.compaction_lake import compact as compact_all
+from tests.compaction_lake import compactor
+from tests.memory_storage import Cut, CutOffStorage
 from tests.moto_server import CREDENTIALS, REGION, moto_server
 
 
@@ -130,14 +136,6 @@ def test_without_any_word_which_partitions_it_is_refused(local, tmp_path, capsys
     assert "--all" in capsys.readouterr().err
 
 
-def test_an_iceberg_lake_is_refused_before_anything_is_touched(local, tmp_path, capsys):
-    before = files(local)
-    settings = ["--set", "sink.format=iceberg", "--set", "iceberg.namespace=qsr"]
-    assert main(["compact", "--all", "--config", local.config_file(tmp_path), *settings]) == 2
-    assert "rewrite_data_files" in capsys.readouterr().err
-    assert files(local) == before
-
-
 def test_files_of_a_batch_that_is_not_published_are_left_alone(local, tmp_path, capsys):
     pointer = Path(local.root, "checkpoints/kinesis/ledger/published.json")
     pointer.write_text('{"through": 1}')  # batch 2 may still be taken back
@@ -204,3 +202,55 @@ def test_a_compaction_that_was_cut_off_is_a_notice_and_finished_by_the_next(loca
     assert Kind.UNFINISHED in notices
     assert len(compact(local, tmp_path, capsys)["finished"]) == 4
     assert audited(local, tmp_path).ok
+
+
+@pytest.mark.parametrize("changes", [2, 3])
+def test_query_counts_each_row_once_where_a_compaction_was_cut_off(lake, tmp_path, orders, capsys, changes):
+    """Two changes: the entry is written and its output visible; three: the first file that it replaces is gone, too."""
+    counts = ask(lake, tmp_path, capsys)
+    book = CutOffStorage(open_storage(f"{lake.root}/checkpoints/compaction", lake.storage), 1)
+    cut_off = compactor(CutOffStorage(lake.lake(), changes - 1), book, orders)
+    with pytest.raises(Cut):
+        compact_all(cut_off)
+    assert len({key.rsplit("/", 1)[0] for key in files(lake)}) < len(files(lake))
+    assert any("part-compact-" in key for key in files(lake))
+    assert ask(lake, tmp_path, capsys) == counts
+    compact(lake, tmp_path, capsys)
+    assert ask(lake, tmp_path, capsys) == counts
+
+
+def ask(lake: LakeBuilder, folder: Path, capsys) -> list[dict]:
+    sql = "SELECT 'c' t, COUNT(*) n, COUNT(DISTINCT source_position) d FROM clean UNION ALL"
+    sql += " SELECT 'd', COUNT(*), COUNT(DISTINCT source_position) FROM dead_letter ORDER BY t"
+    assert main(["query", "--config", lake.config_file(folder), sql, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert all(row["n"] == row["d"] > 0 for row in found)
+    return found
+
+
+def test_query_that_a_compaction_takes_a_file_from_is_asked_again_by_itself(lake, tmp_path, capsys):
+    loaded, _ = lake.loaded(tmp_path)
+    tables = [open_tables(loaded)]
+    (expected,) = next(_count(tables[0]).batches).to_pylist()
+    compact(lake, tmp_path, capsys)
+
+    def again():
+        return _count(tables.pop() if tables else open_tables(loaded))
+
+    assert next(_begun(again).batches).to_pylist() == [expected]
+    assert not tables
+
+
+def test_query_on_a_lake_whose_compaction_cannot_be_told_says_what_to_do(local, tmp_path, orders, capsys):
+    book = CutOffStorage(open_storage(f"{local.root}/checkpoints/compaction"), 1)
+    with pytest.raises(Cut):
+        compact_all(compactor(CutOffStorage(local.lake(), 2), book, orders))
+    outputs(local)[0].unlink()
+    assert main(["query", "--config", local.config_file(tmp_path), "SELECT COUNT(*) FROM clean"]) == 6
+    error = capsys.readouterr().err
+    assert "compaction 0 of" in error
+    assert "run `compact`" in error
+
+
+def _count(tables):
+    return query("SELECT COUNT(*) n, SUM(amount) s FROM clean", tables, {})

@@ -10,6 +10,8 @@ import pytest
 import yaml
 
 from batch_app.cli import main
+from batch_app.tables import open_iceberg
+from streaming_app.arguments import load_all
 from streaming_app.cli import main as service
 from streaming_app.sink.commit import Committer
 from streaming_app.sink.datasource import TaskWriter
@@ -76,9 +78,9 @@ FIELDS = (
 )  # fmt: skip
 
 
-def rescued_lake(folder, orders, fields=FIELDS) -> tuple[LakeBuilder, str]:
+def rescued_lake(folder, orders, fields=FIELDS, iceberg=None) -> tuple[LakeBuilder, str]:
     """A batch whose rows hold what the dataset did not know then."""
-    lake = LakeBuilder(str(folder / "lake"), orders)
+    lake = LakeBuilder(str(folder / "lake"), orders, iceberg=iceberg or {})
     rows = judged(orders, [f"a.csv#{row}" for row in range(1, len(fields) + 1)])
     for name, column in {
         "rescued_data": pa.array(fields, pa.string()),
@@ -126,6 +128,26 @@ def test_rescued_data_fills_a_column_of_text_and_the_audit_agrees(tmp_path, orde
     assert main(["audit", "--config", config]) == 0
     assert main(["compact", "--config", config, "--all", "--min-files", "1"]) == 0
     assert main(["audit", "--config", config]) == 0
+
+
+def test_rescue_of_an_iceberg_table_is_a_commit_for_each_file(tmp_path, orders, capsys):
+    lake, config = rescued_lake(tmp_path, orders, iceberg={"type": "hadoop", "namespace": "qsr"})
+    change(config, tmp_path, lambda document: document["columns"].append({"name": "tip", "type": "string"}))
+    before = list(Path(lake.root, "clean").rglob("*.parquet"))
+    planned = run(capsys, "backfill", "--rescue", "tip", "--config", config, "--dry-run")
+    assert run(capsys, "backfill", "--rescue", "tip", "--config", config) == {**planned, "dry_run": False}
+    table = open_iceberg(load_all(config, ())[0])._load("clean")
+    snapshots = table.metadata.snapshots
+    assert [snapshot.summary.operation.value for snapshot in snapshots] == ["append", "overwrite", "overwrite"]
+    assert (snapshots[-1].summary["qsr.source"], snapshots[-1].summary["qsr.column"]) == ("rescue", "tip")
+    assert all(path.exists() for path in before)
+    found = table.scan(selected_fields=("source_position", "tip")).to_arrow().sort_by("source_position")
+    assert found["tip"].to_pylist() == ["1.50", "2", None, None, None, None, "Trinkgeld", "0.05"]
+    assert [tip for tip, _ in tips(capsys, config)] == found["tip"].to_pylist()
+    assert run(capsys, "backfill", "--rescue", "tip", "--config", config)["files"] == 0
+    for command in (["audit"], ["compact", "--all", "--min-files", "1"], ["vacuum", "--grace", "0s"], ["audit"]):
+        assert main([*command, "--config", config]) == 0
+    assert not any(path.exists() for path in before)
 
 
 def test_only_the_days_asked_for_are_rewritten(tmp_path, orders, capsys):

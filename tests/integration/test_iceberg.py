@@ -1,8 +1,9 @@
-"""The sink's Iceberg commit on a real catalog interface (Glue on moto's server), read back by pyiceberg."""
+"""The sink's Iceberg commit on Glue (moto's server) and in folders alone, read back by pyiceberg."""
 
 from __future__ import annotations
 
 import threading
+import uuid
 from collections import Counter
 from dataclasses import replace
 from datetime import date
@@ -14,8 +15,10 @@ from streaming_app.errors import SinkError
 from streaming_app.journal.ledger import Ledger
 from streaming_app.schema import Column
 from streaming_app.sink.commit import Committer
-from streaming_app.sink.iceberg import Mark, NewFile, open_tables
-from tests.moto_server import CREDENTIALS, moto_server
+from streaming_app.sink.iceberg import Mark, open_tables
+from streaming_app.sink.iceberg_change import NewFile
+from streaming_app.storage import StorageOptions
+from tests.moto_server import CREDENTIALS, REGION, moto_server
 from tests.property.test_commit_crashes import EXPECTED, prepare, write
 
 pytest.importorskip("pyiceberg")
@@ -28,13 +31,21 @@ def aws():
 
 
 @pytest.fixture
-def sink(aws, tmp_path, orders, monkeypatch, request):
+def glue(aws, tmp_path, orders, monkeypatch):
     """A checkpoint with one planned batch of 20 rows, and a namespace of its own."""
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)
-    namespace = f"n{abs(hash(request.node.name))}"
-    settings = {"type": "glue", "namespace": namespace, "region": "us-east-1", "endpoint_url": aws.url}
+    namespace = f"n{uuid.uuid4().hex[:8]}"
+    settings = {"type": "glue", "namespace": namespace, "region": REGION, "endpoint_url": aws.url}
     return replace(prepare(tmp_path, orders), iceberg=settings)
+
+
+@pytest.fixture(params=["glue", "hadoop"])
+def sink(request, tmp_path, orders):
+    """As `glue`, in every kind of catalog that needs no server of its own."""
+    if request.param == "glue":
+        return request.getfixturevalue("glue")
+    return replace(prepare(tmp_path, orders), iceberg={"type": "hadoop", "namespace": "qsr"})
 
 
 def table(sink, name: str):
@@ -75,28 +86,29 @@ def test_a_batch_that_is_committed_again_is_left_out(sink, orders):
     assert len(table(sink, "clean").metadata.snapshots) == 1
 
 
-def test_a_catalog_that_fails_leaves_the_batch_for_recovery(sink, orders, aws):
+def test_a_catalog_that_fails_leaves_the_batch_for_recovery(glue, orders, aws):
     aws.fail("POST", "AWSGlue.UpdateTable", status=400, code="AccessDeniedException", times=-1)
     try:
         with pytest.raises(SinkError, match=r"made up for when the source starts again"):
-            Committer(sink).commit(write(sink, orders), 0)
+            Committer(glue).commit(write(glue, orders), 0)
     finally:
         aws.heal()
-    assert Ledger(sink.open_checkpoint()).published_through() == -1
-    assert Committer(sink).recover().finished == (0,)
-    assert rows(sink) == EXPECTED
+    assert Ledger(glue.open_checkpoint()).published_through() == -1
+    assert Committer(glue).recover().finished == (0,)
+    assert rows(glue) == EXPECTED
 
 
-def test_an_answer_that_got_lost_does_not_make_the_batch_come_twice(sink, orders, aws):
-    open_tables(sink)._load("clean")
-    aws.fail("POST", "AWSGlue.UpdateTable", done=True, times=2)
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_an_answer_that_got_lost_does_not_make_the_batch_come_twice(glue, orders, aws, times):
+    open_tables(glue)._load("clean")
+    aws.fail("POST", "AWSGlue.UpdateTable", done=True, times=times)
     try:
-        Committer(sink).commit(write(sink, orders), 0)
+        Committer(glue).commit(write(glue, orders), 0)
     except SinkError:
-        Committer(sink).recover()
+        Committer(glue).recover()
     finally:
         aws.heal()
-    assert rows(sink) == EXPECTED
+    assert rows(glue) == EXPECTED
 
 
 def test_a_new_checkpoint_counts_its_batches_anew(sink, orders, tmp_path):
@@ -153,6 +165,11 @@ def test_files_are_replaced_in_one_commit_and_once(sink, orders, tmp_path):
     assert rows(sink) == EXPECTED
     assert len(table(sink, "clean").metadata.snapshots) == 2
     assert {file.key for file in (*old, *new)} == tables.referenced("clean")
+    assert {file.key for file in new} == tables.current("clean")
+    summary = table(sink, "clean").current_snapshot().summary
+    assert summary.operation.value == "replace"
+    assert (summary["qsr.compaction"], summary["total-records"], summary["deleted-records"]) == ("0", "16", "16")
+    assert not tables.replace("clean", [replace(old[0], key="a")], [replace(old[0], key="b")], {})
     with pytest.raises(SinkError, match="some of the files"):
         tables.replace("clean", [old[0], new[0]], [old[1]], {})
 
@@ -196,3 +213,41 @@ def test_partition_days_are_those_of_the_files(sink, orders):
     Committer(sink).commit(write(sink, orders), 0)
     partitions = table(sink, "clean").inspect.partitions().to_pylist()
     assert {row["partition"]["order_ts_day"] for row in partitions} == {date(2026, 3, 1), date(2026, 3, 2)}
+
+
+@pytest.fixture
+def on_s3(aws, glue, orders, tmp_path):
+    """Folders alone, on S3."""
+    bucket = f"lake-{uuid.uuid4().hex[:8]}"
+    aws.client("s3").create_bucket(Bucket=bucket)
+    storage = StorageOptions(aws.url, REGION, path_style=True).to_options()
+    settings = {"type": "hadoop", "namespace": "qsr"}
+    return replace(glue, lake=f"s3://{bucket}/lake", storage=storage, iceberg=settings)
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_version_whose_answer_got_lost_is_known_for_ones_own(on_s3, orders, aws, times):
+    """S3 was asked a second time and says that the object is there: that is no other writer."""
+    open_tables(on_s3)._load("clean")
+    aws.fail("PUT", "v2.metadata.json", done=True, times=times)
+    try:
+        Committer(on_s3).commit(write(on_s3, orders), 0)
+    except SinkError:
+        Committer(on_s3).recover()
+    finally:
+        aws.heal()
+    assert rows(on_s3) == EXPECTED
+    assert len(table(on_s3, "clean").metadata.snapshots) == 1
+
+
+def test_versions_are_found_without_the_hint_and_when_it_is_late(on_s3, orders):
+    Committer(on_s3).commit(write(on_s3, orders), 0)
+    tables = open_tables(on_s3)
+    version = tables._load("clean").metadata_location
+    storage, hint = on_s3.open_lake(), "iceberg/qsr/clean/metadata/version-hint.text"
+    for text in (b"1", b"0", b"99", b"", None):
+        if text is None:
+            storage.delete([hint])
+        else:
+            storage.put(hint, text)
+        assert open_tables(on_s3)._load("clean").metadata_location == version

@@ -50,6 +50,11 @@ def test_duckdb_answers_over_a_lake_on_s3(config, capfdbinary):
     assert json.loads(out) == [{"n": 0}]
 
 
+def test_bucket_of_an_own_endpoint_is_found_without_path_style_too(config, capfdbinary):
+    out, _ = ask(capfdbinary, config, "SELECT COUNT(*) n FROM clean", "--set", "lake.s3.path_style=false", "--json")
+    assert json.loads(out) == [{"n": 4}]
+
+
 def test_lake_on_s3_that_is_not_there_is_a_clear_error(config, capfdbinary):
     changed = ["--set", "lake.root=s3://no-such-bucket-here/lake"]
     _, error = ask(capfdbinary, config, "SELECT COUNT(*) FROM clean", *changed, "--json", code=2)

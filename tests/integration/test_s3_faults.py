@@ -202,13 +202,35 @@ def test_writes_are_encrypted_and_paid_for_as_configured(aws):
     storage.put_if_absent("b", b"1")
     storage.get("a")
     storage.info("a")
+    storage.copy("a", "copy")
     storage.delete(["c"])
     assert [*storage.list("no"), *storage.staged("csv", [""])] == []
     assert [request for request in aws.seen() if not request.endswith(" requester")] == []
     s3 = aws.client("s3")
-    for key in (file.key, "a", "b"):
+    for key in (file.key, "a", "b", "copy"):
         found = s3.head_object(Bucket="lake", Key=f"kms/{key}")
         assert (found["ServerSideEncryption"], found["SSEKMSKeyId"]) == ("aws:kms", "alias/lake")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "path_style", "address"),
+    [
+        ("", False, "https://our-lake.s3.amazonaws.com/a.parquet"),
+        ("", True, "https://s3.eu-west-1.amazonaws.com/our-lake/a.parquet"),
+        ("https://s3.example.com", True, "https://s3.example.com/our-lake/a.parquet"),
+        (
+            "https://s3.example.com",
+            False,
+            "https://s3.example.com/our-lake/a.parquet",
+        ),  # boto3's way with such endpoints
+    ],
+)
+def test_a_bucket_is_addressed_by_path_or_by_host_as_configured(monkeypatch, endpoint, path_style, address):
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    made = s3_client.client(StorageOptions(endpoint_url=endpoint, region="eu-west-1", path_style=path_style))
+    url = made.generate_presigned_url("get_object", Params={"Bucket": "our-lake", "Key": "a.parquet"})
+    assert url.partition("?")[0] == address
 
 
 def test_a_forked_child_makes_a_client_of_its_own_whatever_the_parents_threads_were_doing(aws):

@@ -41,6 +41,20 @@ hive.ignore-absent-partitions=true
 hive.timestamp-precision=MICROSECONDS
 hive.metastore-cache-ttl=0s
 """
+ICEBERG = """connector.name=iceberg
+iceberg.catalog.type=glue
+hive.metastore.glue.region=us-east-1
+hive.metastore.glue.endpoint-url={aws}
+hive.metastore.glue.aws-access-key=testing
+hive.metastore.glue.aws-secret-key=testing
+fs.native-s3.enabled=true
+s3.endpoint={aws}
+s3.region=us-east-1
+s3.path-style-access=true
+s3.aws-access-key=testing
+s3.aws-secret-key=testing
+iceberg.metadata-cache.enabled=false
+"""
 JVM = ("-Xmx1200M", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError", "-Djdk.attach.allowAttachSelf=true")
 
 
@@ -97,7 +111,7 @@ class Trino:
 
 @contextmanager
 def trino_server(folder: Path, aws_url: str) -> Iterator[Trino]:
-    """A server that is ready, with the catalog `glue`; gone at the end."""
+    """A server that is ready, with the catalogs `glue` and `ice` (Iceberg tables in Glue); gone at the end."""
     port = _free_port()
     _configure(folder, port, aws_url)
     java = os.environ.get("TRINO_JAVA") or (HOME.parent / "java").read_text().strip()
@@ -132,6 +146,7 @@ def _configure(folder: Path, port: int, aws_url: str) -> None:
     (folder / "etc/config.properties").write_text(_lines(config))
     (folder / "etc/log.properties").write_text("io.trino=WARN\n")
     (folder / "etc/catalog/glue.properties").write_text(CATALOG.format(aws=aws_url))
+    (folder / "etc/catalog/ice.properties").write_text(ICEBERG.format(aws=aws_url))
 
 
 def _settings(folder: Path) -> list[str]:
@@ -158,7 +173,7 @@ def _free_port() -> int:
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """lib/ and the hive plugin, out of the archive, whole or not at all."""
+    """lib/ and the plugins hive and iceberg, out of the archive, whole or not at all."""
     if folder.exists():
         return
     wanted = _wanted(archive)
@@ -178,7 +193,7 @@ def _wanted(archive: Path) -> dict[str, list[str]]:
     with tarfile.open(archive) as content:
         for member in content:
             name = member.name.partition("/")[2]
-            if (member.isreg() or member.islnk()) and name.startswith(("lib/", "plugin/hive/")):
+            if (member.isreg() or member.islnk()) and name.startswith(("lib/", "plugin/hive/", "plugin/iceberg/")):
                 found.setdefault(member.linkname if member.islnk() else member.name, []).append(name)
     return found
 

@@ -182,7 +182,7 @@ def test_ndjson_gzip_parquet_and_folders_are_read_alike(validate, samples, tmp_p
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.csv", b"", "there is no row to check"),
+        ("a.csv", b"", "a.csv: there is no row to check"),
         ("a.csv", b"order_id,store_id\n1,2\n", "missing column in its header: city"),
         ("a.csv", b"\x00\x01\x02PNG\n", "is no text"),
         ("a.csv.gz", gzip.compress(b"order_id,store_id,city,amount,order_ts\n" + b"1,2,3,4,5\n" * 9)[:-9], "gzip"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -134,6 +135,32 @@ def test_a_stream_is_read_by_subscription_over_a_restart_and_draining_removes_th
         assert kinesis.calls["RegisterStreamConsumer"] == 1
         assert kinesis.calls["subscriptions"] >= 2
     assert job.places() == sorted(sent)
+
+
+def test_sparks_progress_says_how_far_behind_the_reads_before_ended(spark, tmp_path):
+    with strict_kinesis() as kinesis:
+        kinesis.create(STREAM)
+        kinesis.put(STREAM, events(0, 40))
+        options = {"stream_name": STREAM, "region": "us-east-1", "endpoint_url": kinesis.url}
+        job = Job(spark, tmp_path, {**options, "max_records_per_shard": "25"})
+        query = job.start()
+
+        more = []
+
+        def then_five_more() -> bool:
+            if len(job.rows()) == 40 and not more:
+                more.extend(kinesis.put(STREAM, events(40, 45)))
+            return len(job.rows()) == 45
+
+        job.until(then_five_more, query)
+        offsets = [json.loads(progress.json)["sources"][0]["endOffset"] for progress in query.recentProgress]
+    first, second, third = (
+        next(offset.get("lag") for offset in offsets if offset["epoch"] == epoch) for epoch in (1, 2, 3)
+    )
+    assert first is None
+    assert second["max_ms"] > 0
+    assert second == {"max_ms": second["max_ms"], "idle": False, "shards_ms": {FIRST: second["max_ms"]}}
+    assert third == {"max_ms": 0, "idle": True, "shards_ms": {}}
 
 
 def test_a_wrong_option_is_reported_when_the_stream_is_loaded(spark):

@@ -13,6 +13,7 @@ from streaming_app.config.models import Config
 S3 = {"root": "s3://our-lake/x"}
 CSV = {"enabled": True}
 GATEWAY = "http://127.0.0.1:9091"
+QUEUE = "https://sqs.eu-west-1.amazonaws.com/123456789012/uploads"
 
 
 def document(**changes: Any) -> dict[str, Any]:
@@ -78,6 +79,10 @@ def cloudwatch(**settings: Any) -> dict[str, Any]:
         ({"lake": {**S3, "checkpoints": "/data/c"}}, "lake.checkpoints"),
         ({"sources": csv(archive_path="/data/done")}, "sources.csv.archive_path"),
         ({"lake": S3, "sources": csv(path="/up", after_commit="archive")}, "sources.csv.archive_path"),
+        ({"lake": S3, "sources": csv(discovery="sqs")}, "sources.csv.queue_url"),
+        ({"sources": csv(discovery="sqs", queue_url=QUEUE)}, "sources.csv.discovery"),
+        ({"lake": S3, "sources": csv(queue_url=QUEUE)}, "sources.csv.queue_url"),
+        ({"lake": S3, "sources": csv(reconcile_every="2h")}, "sources.csv.reconcile_every"),
         ({"lake": {"root": "/data/lake", "s3": {"sse_kms_key_id": "k"}}}, "lake.s3.sse_kms_key_id"),
         ({"sink": {"row_group_bytes": "64MiB", "buffer_bytes": "32MiB"}}, "sink.buffer_bytes"),
         ({"sources": csv(max_record_bytes="2MiB", max_bytes_per_batch="1MiB")}, "sources.csv.max_bytes_per_batch"),
@@ -112,6 +117,8 @@ def test_a_contradiction_is_reported_with_the_key_to_change(changes: dict[str, A
         {"sources": csv(path="/data/lake/raw", after_commit="archive")},
         {"sources": csv(path="/data/lake-two", after_commit="archive", archive_path="/data/lake-two-done")},
         {"lake": S3, "sources": csv(after_commit="archive")},
+        {"lake": S3, "sources": csv(discovery="sqs", queue_url=QUEUE, reconcile_every="10m")},
+        {"sources": csv(path="s3://uploads/x", discovery="sqs", queue_url="http://127.0.0.1:5000/123456789012/q")},
         {"lake": {**S3, "checkpoints": "/data/c"}, "spark": {"master": "local[2,4]"}},
         cloudwatch(format="emf"),
         cloudwatch(format="emf", log_group="/qsr/metrics", endpoint_url="https://example.org"),
@@ -150,6 +157,13 @@ def test_a_faulty_value_gives_no_contradiction_of_its_own_making() -> None:
         ({"sources": csv(suffixes=[])}, "sources.csv.suffixes"),
         ({"sources": csv(suffixes=[""])}, "sources.csv.suffixes"),
         ({"sources": csv(settle="-1s")}, "sources.csv.settle"),
+        ({"lake": S3, "sources": csv(discovery="sns")}, "sources.csv.discovery"),
+        ({"lake": S3, "sources": csv(discovery="sqs", queue_url="orders")}, "sources.csv.queue_url"),
+        ({"lake": S3, "sources": csv(discovery="sqs", queue_url=f"{QUEUE}.fifo")}, "sources.csv.queue_url"),
+        (
+            {"lake": S3, "sources": csv(discovery="sqs", queue_url=QUEUE, reconcile_every="0s")},
+            "sources.csv.reconcile_every",
+        ),
         ({"service": {"trigger": True}}, "service.trigger"),
         ({"service": {"trigger": "5 parsecs"}}, "service.trigger"),
         ({"sink": {"target_file_bytes": "0"}}, "sink.target_file_bytes"),

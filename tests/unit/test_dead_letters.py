@@ -185,6 +185,11 @@ def test_show_of_a_rule_that_is_gone_says_so(run, lake):
 
 
 def test_discarded_ones_are_closed_and_their_reason_is_kept(run, own):
+    planned = json.loads(run(own, "discard", "--reason", "old.rule", "--because", "test orders", "--dry-run", "--json"))
+    assert (planned["dry_run"], planned["selected"], planned["passed"], planned["actions"]) == (True, 2, 2, [])
+    assert "2 of 2 would be discarded" in run(
+        own, "discard", "--everything", "--reason", "old.rule", "--because", "x", "--dry-run"
+    )
     done = run(own, "discard", "--reason", "old.rule", "--because", "test orders")
     assert "2 of 2 discarded" in done
     assert "old.rule" not in str(listed(run, own))

@@ -1,25 +1,14 @@
-"""The Dockerfile's parts are there and it keeps its promises. No engine runs it here: what can be checked without one is."""
+"""The Dockerfile's parts are there and it keeps its promises; `make test-image` carries its steps out."""
 
 from __future__ import annotations
 
 import json
 import re
 import shlex
-from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-def instructions() -> list[tuple[str, str]]:
-    """Keyword and the rest, continued lines joined."""
-    text = "\n".join(
-        line for line in (REPOSITORY / "Dockerfile").read_text().splitlines() if not line.lstrip().startswith("#")
-    )
-    joined = re.sub(r"\\\n\s*", "", text)
-    return [(line.split(" ", 1)[0], line.split(" ", 1)[1]) for line in joined.splitlines() if line.strip()]
-
+from tests.dockerfile import REPOSITORY, instructions
 
 FOUND = instructions()
 LAST = max(number for number, (word, _) in enumerate(FOUND) if word == "FROM")
@@ -69,3 +58,19 @@ def test_every_package_has_its_hash_and_the_engine_is_among_them():
     assert len(packages) == len(re.findall(r"^[a-z0-9-]+==", text, re.MULTILINE))
     locked = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", (REPOSITORY / "requirements.lock").read_text(), re.MULTILINE))
     assert dict(re.findall(r"^([a-z0-9-]+)==(\S+)", text, re.MULTILINE)) == {name: locked[name] for name, _ in packages}
+
+
+def test_what_builds_the_package_is_pinned_by_hash_too():
+    text = (REPOSITORY / "deploy/build.txt").read_text()
+    locked = re.search(r"^setuptools==\S+", (REPOSITORY / "requirements.lock").read_text(), re.MULTILINE)
+    assert locked
+    assert re.findall(r"^[a-z0-9-]+==\S+", text, re.MULTILINE) == [locked[0]]
+    installs = [rest for rest in of("RUN") if "pip install" in rest or "pip wheel" in rest]
+    assert all("--require-hashes" in rest or "--no-build-isolation" in rest for rest in installs)
+
+
+def test_nothing_but_tmp_has_to_be_written_to():
+    (environment,) = (shlex.split(rest) for rest in of("ENV", FOUND[LAST:]))
+    assert "SPARK_LOCAL_DIRS=/tmp" in environment
+    assert "QSR_SPARK_MASTER=local[*,4]" in environment
+    assert "${QSR_SPARK_MASTER:-}" in (REPOSITORY / "conf/production.yaml").read_text()

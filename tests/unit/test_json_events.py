@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from streaming_app.decode.json_events import JsonDecoder
+from streaming_app.decode.json_shapes import Shapes
 
 GOOD = {
     "order_id": "o1", "customer_id": "c", "store_id": "s", "city": "Medan", "item": "Latte", "quantity": 2,
@@ -105,3 +106,69 @@ def test_no_event_gives_no_row(orders):
 def test_this_module_needs_no_spark():
     source = Path(__file__).parents[2] / "streaming_app/decode/json_events.py"
     assert "pyspark" not in source.read_text()
+
+
+def test_events_of_one_program_are_taken_apart_together_and_the_others_one_by_one(orders):
+    events = [
+        json.dumps(GOOD | {"quantity": place, "item": "Café"}, ensure_ascii=False).encode() for place in range(99)
+    ]
+    events[3] = json.dumps(GOOD | {"amount": None, "quantity": 3}).encode()
+    events[50] = b"{"
+    events[77] = json.dumps(GOOD | {"tip": 1, "quantity": 77}).encode()
+    _, found = Shapes(orders.column_names).find(events)
+    assert set(range(99)) - set(found.rows) == {3, 50, 77}
+    rows = decode(orders, *events)
+    assert [row["quantity"] for row in rows] == [str(place) if place != 50 else None for place in range(99)]
+    assert [row["raw"] for row in rows] == events
+    assert (rows[3]["amount"], rows[50]["decode_error"], rows[77]["rescued_data"]) == (
+        None,
+        "invalid_json",
+        '{"tip":1}',
+    )
+    assert (rows[0]["item"], rows[98]["amount"]) == ("Café", "12.5")
+
+
+@pytest.mark.parametrize("odd", [b"a\x1fb", b"a\x00", b"\n", b"\\n", b"\\", b"\xff", b"\xed\xa0\x80", b'"'])
+def test_a_text_that_is_not_plain_is_left_to_the_parser(orders, odd):
+    events = [b'{"city":"x"}'] * 40
+    events[7] = b'{"city":"%s"}' % odd
+    _, found = Shapes(orders.column_names).find(events)
+    assert set(range(40)) - set(found.rows) == {7}
+    assert decode(orders, *events)[7] == decode(orders, events[7])[0]
+
+
+@pytest.mark.parametrize("place", [0, 20, 39])
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b'{"quantity":}',
+        b'{"quantity":1}}',
+        b'{"quantity":1} ',
+        b'{"quantity":01}',
+        b'{"quantity":-}',
+        b'{"quantity":"1"}',
+    ],
+)
+def test_an_odd_event_is_not_taken_for_one_of_those_around_it(orders, odd, place):
+    events = [b'{"quantity":1}'] * 40
+    events[place] = odd
+    _, found = Shapes(orders.column_names).find(events)
+    assert set(range(40)) - set(found.rows) == {place}
+    assert decode(orders, *events)[place] == decode(orders, odd)[0]
+
+
+def test_a_program_that_writes_otherwise_from_now_on_is_followed(orders):
+    shapes = Shapes(orders.column_names)
+    before = [json.dumps(GOOD).encode()] * 40
+    after = [json.dumps(dict(reversed(GOOD.items()))).encode()] * 40
+    assert [len(shapes.find(events)[1].rows) for events in (before, after, before)] == [40, 40, 40]
+
+
+def test_where_nothing_is_alike_looking_for_it_is_given_up_for_longer_and_longer(orders):
+    shapes = Shapes(orders.column_names)
+    odd = [b"{}"] * 40
+    assert all(shapes.find(odd) is None for _ in range(200))
+    alike = [json.dumps(GOOD).encode()] * 40
+    left_alone = next(count for count in range(200) if shapes.find(alike) is not None)
+    assert 0 < left_alone <= 64
+    assert shapes.find(alike) is not None

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from streaming_app.errors import DataLossError
+from streaming_app.journal.losses import Losses
 from streaming_app.sources.kinesis.clock import SystemClock
-from streaming_app.sources.kinesis.retention import lost_ranges
 from tests.kinesis_reading import STREAM, Query, context, credentials, settled_latest
 from tests.strict_kinesis import strict_kinesis
 
@@ -128,9 +128,9 @@ def test_accepted_losses_are_noted_once_and_what_is_left_is_read(kinesis, query,
         reader.crash().run()
     assert len(reader.rows) == 10 + 3
     assert caplog.text.count("has expired unread") == 1
-    (lost,) = lost_ranges(context(kinesis.url, tmp_path))
-    assert lost["what"] == f"shard {FIRST}"
-    assert lost["to"] - lost["from"] == pytest.approx(6 * 3600, abs=60)
+    (lost,) = Losses(context(kinesis.url, tmp_path).read_log).all()
+    assert lost.detail["where"] == f"shard {FIRST}"
+    assert lost.detail["until"] - lost.detail["since"] == pytest.approx(6 * 3600, abs=60)
 
 
 @pytest.mark.parametrize("given", [(30, 9, 24), (20, 12, 24), (30, 12, 48)])

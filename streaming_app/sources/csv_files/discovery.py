@@ -26,11 +26,15 @@ def is_wanted(key: str, suffixes: tuple[str, ...]) -> bool:
 
 @dataclass(frozen=True)
 class Found:
-    """One listing: files to read in order of time, how many are still being written, and the newest time of all."""
+    """One listing: files to read in order of time, how many are still being written, and the newest time of all.
+
+    `more`: another listing will find further ones that were there already.
+    """
 
     files: list[PlannedFile]
     unsettled: int
     newest: datetime | None
+    more: bool = False
 
 
 @dataclass
@@ -43,6 +47,7 @@ class _Sighting:
 class _Tally:
     unsettled: dict[str, _Sighting] = field(default_factory=dict)
     newest: datetime | None = None
+    too_early: int = 0  # changed files whose earlier version is still being finished
 
 
 class Discovery:
@@ -60,10 +65,11 @@ class Discovery:
         `until` leaves out files with a later modification time. Memory: bounded by the new files, `MOST_PENDING` of them.
         """
         tally = _Tally()
-        news = self._at_rest(self._news(self._listed(tally, until), seen, committed), tally)
+        news = self._at_rest(self._news(self._listed(tally, until), seen, committed, tally), tally)
         first = heapq.nsmallest(MOST_PENDING, news, key=lambda file: (file.modified, file.key))
         self._sightings = tally.unsettled
-        return Found(first, len(tally.unsettled), tally.newest)
+        more = bool(tally.unsettled or tally.too_early or len(first) == MOST_PENDING)
+        return Found(first, len(tally.unsettled), tally.newest, more)
 
     def _listed(self, tally: _Tally, until: datetime | None) -> Iterator[ObjectInfo]:
         for item in self._storage.list(""):
@@ -72,13 +78,15 @@ class Discovery:
                 yield item
 
     def _news(
-        self, listed: Iterable[ObjectInfo], seen: SeenFiles, committed: int
+        self, listed: Iterable[ObjectInfo], seen: SeenFiles, committed: int, tally: _Tally
     ) -> Iterator[tuple[ObjectInfo, PlannedFile]]:
         rest = iter(listed)
         while items := list(islice(rest, _LOOKUP)):
             for item, version in seen.news(items):
                 if version is None or version.epoch <= committed:
                     yield item, PlannedFile.of(item, version)
+                else:
+                    tally.too_early += 1
 
     def _at_rest(self, news: Iterable[tuple[ObjectInfo, PlannedFile]], tally: _Tally) -> Iterator[PlannedFile]:
         now, clock = datetime.now(UTC), time.monotonic()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,10 +19,12 @@ from pyspark.sql.datasource import InputPartition
 
 from streaming_app.errors import DataLossError, SourceError
 from streaming_app.journal.read_log import ReadLog
+from streaming_app.sources.csv_files.arrivals import Arrivals
 from streaming_app.sources.csv_files.discovery import Discovery, Found
-from streaming_app.sources.csv_files.files import PlannedFile, to_micros
+from streaming_app.sources.csv_files.files import PlannedFile
 from streaming_app.sources.csv_files.finishing import Disposal, Finisher
 from streaming_app.sources.csv_files.options import CsvOptions
+from streaming_app.sources.csv_files.pending import Pending
 from streaming_app.sources.csv_files.seen import load_seen
 from streaming_app.storage import Storage, open_storage
 from streaming_app.storage.moving import Mover
@@ -65,13 +66,15 @@ class Epochs:
         self._seen, self._sealed = restored.seen, restored.sealed
         self._discovery = Discovery(self._source, options.suffixes, options.settle_seconds)
         self._finisher = Finisher(self._source, self._read_log, _disposal(options, self._source))
-        self._pending: deque[PlannedFile] = deque()
+        self._arrivals = _arrivals(options, self._source)
+        self._pending = Pending()
         self._unfinished: set[int] = set()
         self._current: int | None = None
         self._handed_out: int | None = None
         self._until: datetime | None = None
         self._bounded = False
-        self._next_listing = 0.0
+        self._next_listing = self._next_reconciling = 0.0
+        self._more = False
 
     def latest(self) -> int:
         """The next epoch if there are files for it, else the current one.
@@ -109,6 +112,8 @@ class Epochs:
     def stop(self) -> None:
         """End the thread; what it did not finish is left to the next start."""
         self._finisher.stop()
+        if self._arrivals:
+            self._arrivals.stop()
 
     def commit(self, end: int) -> None:
         """Spark committed everything up to this epoch."""
@@ -135,39 +140,38 @@ class Epochs:
             self._seen.save(self._journal, self._sealed)
 
     def _plan(self, epoch: int, files: list[PlannedFile]) -> None:
-        document = {"files": [file.to_json() for file in files], "waiting": self._waiting()}
+        document = {"files": [file.to_json() for file in files], "waiting": self._pending.waiting()}
         plan = self._read_log.put_plan_if_absent(epoch, document)
-        self._seen.planned(epoch, (PlannedFile.from_json(file) for file in plan["files"]))
+        planned = [PlannedFile.from_json(file) for file in plan["files"]]
+        self._seen.planned(epoch, planned)
         self._open.append(epoch)
         self._handed_out = epoch
-
-    def _waiting(self) -> dict[str, int]:
-        """What the last listing found and no epoch reads yet, for people: nothing is decided by it."""
-        return {
-            "files": len(self._pending),
-            "bytes": sum(file.size for file in self._pending),
-            "oldest": to_micros(datetime.fromisoformat(self._pending[0].modified))
-            if self._pending
-            else 0,  # pending is in order of time
-        }
+        keys = {file.key for file in planned}
+        self._pending.add(file for file in files if file.key not in keys)  # another driver has planned this epoch
+        if self._arrivals:
+            self._arrivals.planned(keys)
 
     def _next_files(self) -> list[PlannedFile]:
-        if not self._pending:
-            self._pending.extend(self._list())
-        chosen: list[PlannedFile] = []
-        size = 0
-        while self._pending and len(chosen) < self._options.max_files_per_batch:
-            size += self._pending[0].size
-            if chosen and size > self._options.max_bytes_per_batch:
-                break
-            chosen.append(self._pending.popleft())
-        return chosen
+        if self._arrivals:
+            self._add(self._arrivals.take(self._seen, self._sealed))
+        if self._listing_is_due():
+            self._add(self._list())
+        return self._pending.take(self._options.max_files_per_batch, self._options.max_bytes_per_batch)
+
+    def _add(self, files: list[PlannedFile]) -> None:
+        for file in files:
+            if file.previous:
+                _LOG.warning("%s was read before and has changed since", file.key)
+        self._pending.add(files)
+
+    def _listing_is_due(self) -> bool:
+        if self._arrivals and self._arrivals.working and not self._more:
+            return time.monotonic() >= self._next_reconciling
+        return not self._pending and (self._bounded or time.monotonic() >= self._next_listing)
 
     def _list(self) -> list[PlannedFile]:
         if self._options.available_now and not self._bounded:
             return self._first_listing()
-        if time.monotonic() < self._next_listing and not self._bounded:
-            return []
         return self._look().files
 
     def _first_listing(self) -> list[PlannedFile]:
@@ -188,10 +192,17 @@ class Epochs:
         found = self._discovery.look(self._seen, self._sealed, self._until)
         end = time.monotonic()
         self._next_listing = end + _LISTING_SHARE * (end - begin)
-        for file in found.files:
-            if file.previous:
-                _LOG.warning("%s was read before and has changed since", file.key)
+        self._next_reconciling, self._more = end + self._options.reconcile_every, found.more
         return found
+
+
+def _arrivals(options: CsvOptions, source: Storage) -> Arrivals | None:
+    """None where uploads are listed; so they are by a bounded run, which has to know what there is."""
+    if options.discovery != "sqs" or options.available_now:
+        return None
+    from streaming_app.sources.csv_files.sqs import SqsQueue  # noqa: PLC0415 - boto3 takes 0.3 s to import
+
+    return Arrivals(SqsQueue(options.queue_url, options.storage), source, options.path, options.suffixes)
 
 
 def _disposal(options: CsvOptions, source: Storage) -> Disposal | None:

@@ -24,7 +24,8 @@ class CsvOptions:
 
     `read_log_path`: the folder that holds `read_log/`, so usually the query's checkpoint, and as long-lived.
     `drain_path`: while this local file exists no new epoch begins. `available_now`: read what there is at the start,
-    then no more. `parallelism`: tasks that Spark can run at once, 0 when unknown.
+    then no more. `parallelism`: tasks that Spark can run at once, 0 when unknown. `reconcile_every`: with `discovery` sqs, how
+    often everything is listed all the same.
     """
 
     path: str
@@ -33,6 +34,9 @@ class CsvOptions:
     storage: StorageOptions
     delimiter: str = ","
     suffixes: tuple[str, ...] = (".csv", ".csv.gz")
+    discovery: str = "list"
+    queue_url: str = ""
+    reconcile_every: float = 3600.0
     settle: float = 2.0
     max_files_per_batch: int = 100
     max_bytes_per_batch: int = 1 << 30
@@ -109,6 +113,9 @@ _PARSERS: Final[dict[str, Callable[[str], Any]]] = {
     "dataset": Dataset.from_option,
     "delimiter": _delimiter,
     "suffixes": _suffixes,
+    "discovery": _one_of("list", "sqs"),
+    "queue_url": _text,
+    "reconcile_every": _seconds,
     "settle": _seconds,
     "max_files_per_batch": _whole(1),
     "max_bytes_per_batch": _size,
@@ -138,7 +145,7 @@ def parse_options(options: Mapping[str, str]) -> CsvOptions:
         if not name.startswith(_STORAGE):
             _take(name, text, values, problems)
     problems += [Problem(_PLACE, name, why) for name, why in _REQUIRED.items() if name not in given]
-    problems += _archive_problems(values)
+    problems += _archive_problems(values) + _queue_problems(values)
     if problems:
         raise ConfigError(problems)
     return CsvOptions(storage=StorageOptions.from_options(given), **values)
@@ -168,6 +175,17 @@ def _archive_problems(values: Mapping[str, Any]) -> list[Problem]:
     return []
 
 
+def _queue_problems(values: Mapping[str, Any]) -> list[Problem]:
+    if values.get("discovery") != "sqs":
+        return []
+    problems = []
+    if not values.get("queue_url"):
+        problems.append(Problem(_PLACE, "queue_url", "name the SQS queue that S3 sends its events to"))
+    if not is_s3(values.get("path", "s3://")):
+        problems.append(Problem(_PLACE, "discovery", "sqs is for uploads on S3; a local folder is listed"))
+    return problems
+
+
 def csv_options(  # noqa: PLR0917 - all that a configuration knows; callers name them
     config: CsvConfig,
     dataset: Dataset,
@@ -191,6 +209,9 @@ def csv_options(  # noqa: PLR0917 - all that a configuration knows; callers name
         "dataset": dataset.to_option(),
         "delimiter": config.delimiter,
         "suffixes": json.dumps(config.suffixes),
+        "discovery": config.discovery,
+        "queue_url": config.queue_url,
+        "reconcile_every": str(config.reconcile_every),
         "settle": str(config.settle),
         "max_files_per_batch": str(config.max_files_per_batch),
         "max_bytes_per_batch": str(config.max_bytes_per_batch),

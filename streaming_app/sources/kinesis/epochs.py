@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -202,7 +202,7 @@ class Epochs:
         if self._fresh_start and not current.epoch:
             self._retention.check_start(current)
         self._retention.check(reads)
-        return _Next(self._plan(current, reads), reads, now)
+        return _Next(replace(self._plan(current, reads), lag=lag_of(reads)), reads, now)
 
     def _unsettled(self, offset: Offset) -> bool:
         return needs_listing(offset, {}, self._known)
@@ -259,6 +259,21 @@ def spread(tasks: Sequence[ShardTask], load: Mapping[str, int], count: int) -> l
         size, shards = weights[lightest]
         weights[lightest] = (size + load.get(task.shard, 0), shards + 1)
     return [tuple(group) for group in groups]
+
+
+def lag_of(reads: Mapping[str, UnitRead]) -> dict[str, Any] | None:
+    """Milliseconds behind the tip where these reads ended: the greatest, and of each shard that has any; None without reads.
+
+    `idle`: all shards were read to their tips.
+    """
+    if not reads:
+        return None
+    behind = {shard: int(read.detail["millis_behind"]) for shard, read in sorted(reads.items())}
+    return {
+        "max_ms": max(behind.values()),
+        "idle": all(read.detail["at_tip"] for read in reads.values()),
+        "shards_ms": {shard: millis for shard, millis in behind.items() if millis},
+    }
 
 
 def _left_behind(read: UnitRead) -> bool:

@@ -42,26 +42,29 @@ class ShardEnd:
 class Offset:
     """What epoch `epoch` reads: each shard from its position. `finished`: shards read to their end, and where that was.
 
-    As JSON it is Spark's offset: `{"epoch": 7, "shards": {id: position}, "finished": {id: position}}`.
+    `lag`: how far behind the reads before it ended, to be seen in Spark's progress; nothing is decided by it.
+    As JSON it is Spark's offset: `{"epoch": 7, "shards": {id: position}, "finished": {id: position}, "lag": {...}}`.
     """
 
     epoch: int
     shards: Mapping[str, str]
     finished: Mapping[str, str] = field(default_factory=dict)
+    lag: Mapping[str, Any] | None = field(default=None, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """Always the same text for the same offset: Spark compares texts."""
-        return {
+        offset = {
             "epoch": self.epoch,
             "shards": dict(sorted(self.shards.items())),
             "finished": dict(sorted(self.finished.items())),
         }
+        return offset | ({"lag": dict(self.lag)} if self.lag is not None else {})
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Offset:
         """The inverse of `to_json`. Raises SourceError for what this source did not write."""
         try:
-            return cls(int(value["epoch"]), dict(value["shards"]), dict(value["finished"]))
+            return cls(int(value["epoch"]), dict(value["shards"]), dict(value["finished"]), value.get("lag"))
         except (KeyError, TypeError, ValueError) as error:
             raise SourceError(f"{value!r} is no offset of this source; the checkpoint is another source's") from error
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from streaming_app.errors import DataLossError, SourceError
+from streaming_app.journal.losses import Losses
 from streaming_app.journal.read_log import ReadLog, UnitRead
 from streaming_app.sources.kinesis.aggregates import Deaggregation, Rows
 from streaming_app.sources.kinesis.bounded import Bound
@@ -129,7 +130,8 @@ class ShardRead:
         )
         if self.options.fail_on_data_loss:
             raise DataLossError(f"{message}. Set fail_on_data_loss=false to go on with its children.") from error
-        _LOG.warning("%s; going on with its children", message)
+        Losses(self.read_log).note(f"{self.shard}-end", message)
+        _LOG.error("%s; going on with its children", message)
         tally.lost = True
 
     def _still_listed(self) -> bool:
@@ -227,7 +229,8 @@ class ShardRead:
         )
         if self.options.fail_on_data_loss:
             raise DataLossError(f"{message}. Set fail_on_data_loss=false to go on without them.")
-        _LOG.warning("%s; going on without them", message)
+        Losses(self.read_log).note(f"{self.shard}-epoch-{self.epoch}", message)
+        _LOG.error("%s; going on without them", message)
 
 
 def _rows(records: list[Record], apart: Deaggregation | None) -> Iterator[Rows]:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from streaming_app.errors import DataLossError
+from streaming_app.journal.losses import Losses
 from streaming_app.journal.read_log import UnitRead
 from streaming_app.sources.kinesis.context import Context
 from streaming_app.sources.kinesis.failures import NotFoundError
@@ -135,8 +136,7 @@ class Retention:
                 f"{message}. To go on from the oldest record that is left, {_ACCEPT}; to get the lost ones, backfill from"
                 " the stream's copy."
             )
-        if self._context.read_log.noted(f"lost-{name}") is None:
-            self._context.read_log.note(f"lost-{name}", {"what": where, "from": until, "to": kept_from})
+        if Losses(self._context.read_log).note(name, message, where=where, since=until, until=kept_from):
             _LOG.error("%s; going on from the oldest record that is left", message)
 
     def _another_stream(self, known: Mapping[str, Any], summary: StreamSummary) -> None:
@@ -146,6 +146,7 @@ class Retention:
         )
         if self._context.options.fail_on_data_loss:
             raise DataLossError(f"{message}. Start with a new checkpoint, or {_ACCEPT} to read it from its beginning.")
+        Losses(self._context.read_log).note(f"stream-{summary.created}", message)
         _LOG.error("%s; reading the new stream from its beginning", message)
 
 
@@ -161,8 +162,3 @@ def _identity(summary: StreamSummary, epoch: int) -> dict[str, Any]:
 
 def _moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def lost_ranges(context: Context) -> list[Any]:
-    """Losses that were accepted: what, and from when to when (seconds since 1970)."""
-    return context.read_log.notes("lost-")

@@ -129,6 +129,17 @@ locals {
       periods     = 10
     },
     {
+      name        = "IngestDataLost"
+      source      = "kinesis"
+      severity    = "page"
+      description = "kinesis: records were lost upstream within the last day, and fail_on_data_loss = false accepted it."
+      metrics     = { age = { name = "qsr_last_loss_age_seconds", dimensions = local.source.kinesis, stat = "Minimum" } }
+      expression  = "IF(age < 86400, 1, 0)"
+      threshold   = 0
+      period      = 300
+      periods     = 1
+    },
+    {
       name        = "IngestAudit"
       source      = ""
       severity    = "page"

@@ -1,4 +1,5 @@
-# An event for each upload, for those who react to files. The service itself needs none: it lists.
+# An event for each upload: for those who react to files, or for the service where it does not list (csv_discovery). A message that
+# is none of S3's events is put aside after it was received five times.
 
 terraform {
   required_version = ">= 1.9"

@@ -26,6 +26,7 @@ locals {
     ["glue", "logs", "monitoring", "sns", "sts"],
     var.streaming_enabled ? ["kinesis-streams"] : [],
     var.kms_enabled ? ["kms"] : [],
+    var.sqs_enabled ? ["sqs"] : [],
   )) : toset([])
 }
 

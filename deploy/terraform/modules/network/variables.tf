@@ -33,3 +33,8 @@ variable "kms_enabled" {
   description = "Whether KMS is called."
   type        = bool
 }
+
+variable "sqs_enabled" {
+  description = "Whether SQS is called."
+  type        = bool
+}

@@ -1,0 +1,235 @@
+"""The DAGs of deploy/airflow in a real Airflow: imported, and run by `airflow dags test` against moto: `make test-airflow`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+from datetime import UTC, datetime
+
+import pytest
+
+from streaming_app.cli import main
+from streaming_app.producer import events
+from tests.deploy.airflow_home import DAGS, LAKE, REPOSITORY, WORK, Airflow, account, on_the_worker, put_configuration
+
+pytestmark = [pytest.mark.deploy, pytest.mark.timeout(3600)]
+DAY = "2026-03-02"
+
+_BAG = f"""
+import json, pathlib
+from airflow.dag_processing.dagbag import BundleDagBag
+folder = pathlib.Path({str(DAGS)!r})
+bag = BundleDagBag(folder, bundle_path=folder, bundle_name="dags")
+dags = bag.dags.values()
+print(json.dumps({{
+    "errors": bag.import_errors,
+    "seconds": {{stat.file: stat.duration.total_seconds() for stat in bag.dagbag_stats}},
+    "dags": {{dag.dag_id: [dag.catchup, dag.max_active_runs, bool(dag.deadline)] for dag in dags}},
+    "retries": sorted({{task.retries for dag in dags for task in dag.tasks}}),
+    "silent": [task.task_id for dag in dags for task in dag.tasks if not task.on_failure_callback],
+    "waits": {{task.task_id: task.deferrable for dag in dags for task in dag.tasks if hasattr(task, "deferrable")}},
+    "pools": {{task.task_id: task.pool for dag in dags for task in dag.tasks if task.pool != "default_pool"}},
+}}))
+"""
+
+
+@pytest.fixture(scope="module")
+def airflow(tmp_path_factory):
+    made = Airflow(tmp_path_factory.mktemp("airflow"))
+    made.run("db", "migrate", env=made.environment())
+    return made
+
+
+@pytest.fixture
+def there():
+    with account() as made:
+        yield made
+
+
+def test_dags_are_imported_quickly_and_without_an_error(airflow):
+    bag = airflow.python(_BAG)
+    assert bag["errors"] == {}
+    assert set(bag["seconds"]) == {"qsr_01_sensor.py", "qsr_02_end_to_end.py", "qsr_03_stream.py"}
+    assert max(bag["seconds"].values()) < 2, bag["seconds"]
+    assert bag["dags"] == {name: [False, 1, True] for name in ("qsr_01_sensor", "qsr_02_end_to_end", "qsr_03_stream")}
+    assert bag["retries"] == [3]
+    assert bag["silent"] == []
+    assert set(bag["waits"].values()) == {True}
+    assert bag["pools"] == {"load.gate_and_ingest": "qsr", "load": "qsr", "backfill": "qsr"}
+
+
+def test_import_opens_no_connection_and_reads_no_variable(airflow):
+    watched = """
+import os, sys
+touched = []
+sys.addaudithook(lambda event, found: touched.append([event, repr(found)]) if event in EVENTS else None)
+EVENTS = {"socket.connect", "socket.getaddrinfo"}
+from airflow.sdk import Connection, Variable
+for kind in (Connection, Variable):
+    kind.get = classmethod(lambda *found, **more: touched.append([str(kind), repr(found)]))
+"""
+    seen = airflow.python(f"{watched}\n{_BAG}\nassert not bag.import_errors\nprint(json.dumps(touched))")
+    assert seen == []
+
+
+def _ended(code: int, message: str) -> str:
+    """What Glue answers, of one run or of all, when one of deploy/glue's scripts has ended the only one."""
+    run = {"Id": "jr_1", "JobName": "qsr", "JobRunState": "FAILED", "StartedOn": 1767225600}
+    run |= {"ErrorMessage": f"JobFailed: exit code {code}: {message}"}
+    return json.dumps({"JobRun": run, "JobRuns": [run]})
+
+
+def test_uploads_become_glue_runs_of_one_file_each_and_leave_raw(airflow, there):
+    there.upload("raw/a.csv", b"1")
+    there.upload("raw/north/b.csv.gz", b"2")
+    there.upload("raw/_hidden.csv", b"3")
+    there.upload("raw/notes.txt", b"4")
+    airflow.test("qsr_01_sensor", there, DAY)
+    ingest = f"ingest --skip-existing s3://{LAKE}/lake/raw"
+    assert sorted(there.commands("ingest")) == [f"{ingest}/a.csv", f"{ingest}/north/b.csv.gz"]
+    assert there.keys(LAKE, "lake/archive/") == ["lake/archive/a.csv", "lake/archive/north/b.csv.gz"]
+    assert there.keys(LAKE, "lake/raw/") == ["lake/raw/_hidden.csv", "lake/raw/notes.txt"]
+    assert there.alerts() == []
+
+
+def test_file_that_the_gate_refuses_is_set_aside_with_an_alert_and_no_other_try(airflow, there):
+    there.upload("raw/bad.csv", b"1")
+    gate = "the gate found 3 of 9 expectations that were not met"
+    there.aws.fail("POST", "AWSGlue.GetJobRun", status=200, body=_ended(3, gate), times=-1)
+    airflow.test("qsr_01_sensor", there, DAY, ok=False)
+    assert len(there.runs("ingest")) == 1
+    assert there.keys(LAKE, "lake/raw/", "lake/archive/", "lake/rejected/") == ["lake/rejected/bad.csv"]
+    (alert,) = there.alerts()
+    assert alert["Subject"] == "qsr_01_sensor: settle failed"
+    assert f"s3://{LAKE}/lake/raw/bad.csv is now s3://{LAKE}/lake/rejected/bad.csv: {gate}" in alert["Message"]
+
+
+def test_day_goes_through_every_job_in_order_and_its_answers_are_published(airflow, there):
+    there.upload("raw/a.csv", b"1")
+    rows = [{"Data": [{"VarCharValue": "input_source"}]}, {"Data": [{"VarCharValue": "stream"}]}]
+    there.moto("static/athena/query-results", {"results": [{"rows": rows, "column_info": []}]})
+    airflow.test("qsr_02_end_to_end", there, DAY)
+    path = f"s3://{LAKE}/lake/raw/a.csv"
+    assert there.commands("ingest") == [f"validate {path}"]
+    stream = "backfill --skip-existing --input-source stream --since 2026-02-28 --until 2026-03-01"
+    assert sorted(there.commands("backfill")) == [stream, f"backfill --skip-existing {path}"]
+    commands = [there.commands(job) for job in ("compact", "catalog", "audit")]
+    assert commands == [["compact --all --older-than 1d"], ["catalog sync"], ["audit"]]
+    order = [there.runs(job)[-1]["StartedOn"] for job in ("ingest", "backfill", "compact", "catalog", "audit")]
+    assert order == sorted(order)
+    assert there.keys(LAKE, "lake/raw/", "lake/archive/") == ["lake/archive/a.csv"]
+    published = [f"published/sales_by_input_source/{name}.csv" for name in ("2026-03-01", "latest")]
+    assert there.keys(WORK, "published/") == published
+    assert "stream" in there.read(WORK, published[1])
+    assert there.alerts() == []
+
+
+def test_streaming_job_is_started_where_it_does_not_run_and_left_alone_where_it_does(airflow, there):
+    there.job_runs_take(1000)
+    airflow.test("qsr_03_stream", there, DAY)
+    (run,) = there.runs("streaming")
+    (alert,) = there.alerts()
+    assert alert["Subject"] == "qsr-streaming was started"
+    assert run["Id"] in alert["Message"]
+    _figures(there, qsr_lag_seconds=12, qsr_last_trigger_age_seconds=3, qsr_last_success_age_seconds=20)
+    airflow.test("qsr_03_stream", there, "2026-03-03")
+    assert len(there.runs("streaming")) == 1
+    _figures(there, qsr_lag_seconds=4000)
+    airflow.test("qsr_03_stream", there, "2026-03-04", ok=False)
+    (alert,) = there.alerts()
+    assert "4000 s behind the stream's tip, the limit is 300" in alert["Message"]
+    there.upload("raw/a.csv", b"1")  # which the running service loads itself
+    airflow.test("qsr_01_sensor", there, DAY)
+    assert there.runs("ingest") == []
+    assert there.keys(LAKE, "lake/raw/") == ["lake/raw/a.csv"]
+
+
+def test_streaming_job_that_ended_for_a_reason_is_not_started_before_somebody_says_so(airflow, there):
+    there.aws.fail("POST", "AWSGlue.GetJobRuns", status=200, body=_ended(3, "60 of 100 rows were rejected"), times=-1)
+    airflow.test("qsr_03_stream", there, DAY, ok=False)
+    (alert,) = there.alerts()
+    assert "60 of 100 rows were rejected" in alert["Message"]
+    airflow.test("qsr_03_stream", there, "2026-03-02T00:30:00", ok=False)  # the next one says nothing new
+    assert there.alerts() == []
+    airflow.test("qsr_03_stream", there, "2026-03-03", "--conf", json.dumps({"force": True}))
+    there.aws.heal()
+    assert len(there.runs("streaming")) == 1
+
+
+def _figures(there, **values):
+    """What the service sends to CloudWatch."""
+    source = [{"Name": "source", "Value": "kinesis"}]
+    data = [{"MetricName": name, "Dimensions": source, "Value": value} for name, value in values.items()]
+    there.aws.client("cloudwatch").put_metric_data(
+        Namespace="qsr", MetricData=[{**datum, "Timestamp": datetime.now(UTC)} for datum in data]
+    )
+
+
+def test_wrong_variables_are_named_all_at_once_and_nothing_is_tried_again(airflow, there):
+    there.upload("raw/a.csv", b"1")
+    said = airflow.test("qsr_01_sensor", there, DAY, ok=False, run_on="laptop", lag=3)
+    assert "Variable qsr_options: lag: unknown; there are run_on, " in said
+    assert "run_on: 'laptop' is neither glue nor worker" in said
+    assert there.runs("ingest") == []
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("samples")
+    assert main(["produce", "--samples", str(folder)]) == 0
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def test_our_commands_load_the_good_file_and_set_the_bad_ones_aside(airflow, there, samples):
+    put_configuration(there)
+    for name, data in {**samples, "empty.csv": b""}.items():
+        there.upload(f"raw/{name}", data)
+    worker = on_the_worker(there)
+    airflow.test("qsr_01_sensor", there, DAY, ok=False, **worker)
+    assert there.keys(LAKE, "lake/raw/", "lake/archive/") == ["lake/archive/orders.csv"]
+    assert there.keys(LAKE, "lake/rejected/") == ["lake/rejected/bad_orders.csv", "lake/rejected/empty.csv"]
+    told = "".join(alert["Message"] for alert in there.alerts())
+    assert f"s3://{LAKE}/lake/raw/bad_orders.csv is now s3://{LAKE}/lake/rejected/bad_orders.csv" in told
+    assert f"s3://{LAKE}/lake/raw/empty.csv is now s3://{LAKE}/lake/rejected/empty.csv" in told
+    assert _audited(there, worker) == samples["orders.csv"].count(b"\n") - 1
+
+
+def test_our_commands_take_a_day_from_raw_files_to_published_answers(airflow, there, samples):
+    put_configuration(there)
+    made = events(1, start=datetime(2026, 3, 1, 9, tzinfo=UTC), count=50)
+    there.upload("raw_stream/2026/03/01/09/qsr-1", b"\n".join(event.payload for event in made))
+    there.upload("raw/orders.csv", samples["orders.csv"])
+    worker = on_the_worker(there)
+    airflow.test("qsr_02_end_to_end", there, DAY, **worker)
+    files = samples["orders.csv"].count(b"\n") - 1
+    assert _audited(there, worker) == files + 50
+    assert there.keys(LAKE, "lake/raw/") == []
+    assert there.alerts() == []
+    answer = list(csv.DictReader(io.StringIO(there.read(WORK, "published/sales_by_input_source/2026-03-01.csv"))))
+    assert {row["input_source"] for row in answer} == {"batch", "stream"}
+    tables = there.aws.client("glue").get_tables(DatabaseName="qsr")["TableList"]
+    assert {table["Name"] for table in tables} == {"clean", "dead_letter"}
+
+
+def _audited(there, worker) -> int:
+    """The rows that the audit found, all of them in one place once."""
+    overrides = [word for setting in worker["overrides"].split() for word in ("--set", setting)]
+    done = subprocess.run(
+        [
+            *worker["command"].split(),
+            "audit",
+            "--settled",
+            "--json",
+            "--config",
+            there.outputs["config_uri"],
+            *overrides,
+        ],
+        env=Airflow(REPOSITORY).environment(there),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return sum(source["rows_read"] for source in json.loads(done.stdout)["sources"])

@@ -1,0 +1,59 @@
+"""What every command of the batch application has in common."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from batch_app.cli import _parser, main
+from tests.audit_lake import REPOSITORY
+
+WRITERS = {"backfill", "ingest", "compact", "vacuum", "catalog sync", "dead-letters replay", "dead-letters discard"}
+NAMES_ITS_FILE = {
+    "validate",
+    "query",
+    "dead-letters export",
+}  # they write only what is asked for, and never over a file
+
+
+def leaves(parser: argparse.ArgumentParser, name: str = "") -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    inner = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    if not inner:
+        yield name, parser
+    for action in inner:
+        for part, child in action.choices.items():
+            yield from leaves(child, f"{name} {part}".strip())
+
+
+COMMANDS = dict(leaves(_parser()))
+
+
+def options(name: str) -> set[str]:
+    return {option for action in COMMANDS[name]._actions for option in action.option_strings}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_and_json(name, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([*name.split(), "--help"])
+    assert end.value.code == 0
+    assert f"batch_app {name}" in capsys.readouterr().out
+    assert "--json" in options(name)
+    assert all(action.help for action in COMMANDS[name]._actions if action.option_strings and not action.choices)
+
+
+def test_every_command_that_changes_the_lake_can_say_what_it_would_do():
+    assert {name for name in COMMANDS if "--dry-run" in options(name)} == WRITERS
+    reading = {"audit", "trace", "catalog show", "catalog ddl"} | {
+        f"dead-letters {name}" for name in ("summary", "list", "show")
+    }
+    assert set(COMMANDS) == WRITERS | NAMES_ITS_FILE | reading
+
+
+def test_every_command_is_in_the_readme_or_on_the_page_of_the_batch_application():
+    text = "".join((REPOSITORY / name).read_text() for name in ("README.md", "docs/batch.md", "docs/dead-letters.md"))
+    for name in COMMANDS:
+        assert re.search(rf"\b{name.split()[-1]}\b", text), name
