@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -103,3 +104,14 @@ def test_table_in_the_readme_is_what_the_command_prints(capsys):
     cost.main([])
     printed = capsys.readouterr().out.strip()
     assert printed in (FOLDER / "README.md").read_text(), "put the new table into deploy/cost/README.md"
+
+
+def test_alarms_are_billed_by_the_metrics_that_they_look_at():
+    """An alarm on an expression costs by the metrics in it; those of a source are made for both sources."""
+    text = (FOLDER.parent / "terraform/modules/alerts/alarms.tf").read_text()
+    per_source, others = text.split("stream_only = [")
+    stages = 4  # of dead letters, one metric each: written as a loop
+    counted = [len(re.findall(r'name = "qsr_\w+", dimensions', part)) for part in (per_source, others)]
+    assert (
+        cost._ALARM_METRICS == 2 * (counted[0] - 1 + stages) + counted[1] + 1
+    )  # IngestDown looks at one without a query
