@@ -113,5 +113,5 @@ def test_alarms_are_billed_by_the_metrics_that_they_look_at():
     stages = 4  # of dead letters, one metric each: written as a loop
     counted = [len(re.findall(r'name = "qsr_\w+", dimensions', part)) for part in (per_source, others)]
     assert (
-        cost._ALARM_METRICS == 2 * (counted[0] - 1 + stages) + counted[1] + 1
+        2 * (counted[0] - 1 + stages) + counted[1] + 1 == cost._ALARM_METRICS
     )  # IngestDown looks at one without a query
