@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
+from tests.deploy.recording import recording_moto
 from tests.moto_server import CREDENTIALS, REGION, MotoServer, moto_server
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DAGS = REPOSITORY / "deploy" / "airflow" / "dags"
 JOBS = ("streaming", "ingest", "backfill", "compact", "catalog", "audit")
 LAKE, WORK = "qsr-lake", "qsr-work"
+HOST = "airflow-host"  # whose access key Airflow signs with
 _TIMEOUT = 600.0  # seconds of one `dags test`
 # Airflow 3.3.2's `dags test` ends so after it has marked a run of a DAG with a deadline as successful, and only then
 # (apache/airflow#73428).
@@ -106,9 +108,9 @@ class Account:
 
 
 @contextmanager
-def account() -> Iterator[Account]:
-    """An account of its own, gone at the end."""
-    with moto_server() as aws:
+def account(calls: Path | None = None) -> Iterator[Account]:
+    """An account of its own, gone at the end; its calls are written down where a file is named."""
+    with moto_server() if calls is None else recording_moto(calls) as aws:
         made = Account(aws)
         made.make()
         yield made
@@ -136,7 +138,7 @@ class Airflow:
             "AIRFLOW_VAR_QSR_OPTIONS": json.dumps(options),
             "AIRFLOW_CONN_AWS_DEFAULT": "aws://",
         }
-        return found | CREDENTIALS | variables | {"AWS_ENDPOINT_URL": there.aws.url}
+        return found | CREDENTIALS | variables | {"AWS_ENDPOINT_URL": there.aws.url, "AWS_ACCESS_KEY_ID": HOST}
 
     def run(self, *arguments: str, env: dict[str, str], check: bool = True) -> subprocess.CompletedProcess[str]:
         """One command of `airflow`."""

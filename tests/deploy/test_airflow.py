@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import subprocess
 from datetime import UTC, datetime
 
@@ -12,7 +13,19 @@ import pytest
 
 from streaming_app.cli import main
 from streaming_app.producer import events
-from tests.deploy.airflow_home import DAGS, LAKE, REPOSITORY, WORK, Airflow, account, on_the_worker, put_configuration
+from tests.deploy.airflow_home import (
+    DAGS,
+    HOST,
+    LAKE,
+    REPOSITORY,
+    WORK,
+    Airflow,
+    account,
+    on_the_worker,
+    put_configuration,
+)
+from tests.deploy.permissions import needs_of
+from tests.deploy.recording import read_calls
 
 pytestmark = [pytest.mark.deploy, pytest.mark.timeout(3600)]
 DAY = "2026-03-02"
@@ -156,6 +169,69 @@ def test_streaming_job_that_ended_for_a_reason_is_not_started_before_somebody_sa
     airflow.test("qsr_03_stream", there, "2026-03-03", "--conf", json.dumps({"force": True}))
     there.aws.heal()
     assert len(there.runs("streaming")) == 1
+
+
+def test_host_calls_what_the_readme_lists_and_nothing_else(airflow, tmp_path):
+    with account(tmp_path / "calls.jsonl") as there:
+        there.upload("raw/a.csv", b"1")
+        rows = [{"Data": [{"VarCharValue": "input_source"}]}]
+        there.moto("static/athena/query-results", {"results": [{"rows": rows, "column_info": []}]})
+        airflow.test("qsr_02_end_to_end", there, DAY)
+        there.upload("raw/b.csv", b"2")
+        airflow.test("qsr_01_sensor", there, DAY)
+        there.job_runs_take(1000)
+        airflow.test("qsr_03_stream", there, DAY)
+        airflow.test("qsr_03_stream", there, "2026-03-03")
+        calls = [call for call in read_calls(tmp_path / "calls.jsonl") if call.key == HOST]
+    taken = {(need.action, _place(resource)) for need in needs_of(calls) for resource in need.resources}
+    assert taken == {(action, place) for action, place in _listed() if (action, place) not in UNCALLED}
+
+
+# What is for others than these calls: Athena reads with the caller's rights, a run that is killed is stopped, an upload that is cut
+# off is aborted, and a refused file is put elsewhere; test_our_commands... sees that one.
+UNCALLED = {
+    ("glue:BatchStopJobRun", "jobs"),
+    ("athena:StopQueryExecution", "workgroup"),
+    ("s3:PutObject", "lake/rejected"),
+    *(
+        (f"s3:{action}", place)
+        for action in ("AbortMultipartUpload",)
+        for place in ("lake/archive", "lake/rejected", "work/athena", "work/published")
+    ),
+    *((f"glue:{action}", "catalog") for action in ("GetDatabase", "GetTable", "GetTables", "GetPartitions")),
+    ("s3:GetBucketLocation", "work"),
+    ("s3:GetObject", "lake"),
+    ("s3:PutObject", "work/athena"),
+    ("kms:Decrypt", "key"),
+    ("kms:GenerateDataKey", "key"),
+}
+
+
+def _listed() -> set[tuple[str, str]]:
+    """Action and place of each line of the README's table, whose last column names the places."""
+    table = (
+        (REPOSITORY / "deploy/airflow/README.md")
+        .read_text()
+        .partition("| actions | on | places |")[2]
+        .partition("\n\n")[0]
+    )
+    lines = [line.split("|") for line in table.splitlines() if line.startswith("| `")]
+    return {
+        (action, place)
+        for _, actions, _, places, _ in lines
+        for action in re.findall(r"`([a-z0-9]+:\w+)`", actions)
+        for place in re.findall(r"`([^`]+)`", places)
+    }
+
+
+def _place(resource: str) -> str:
+    """The README's word for a resource."""
+    _, _, _, _, _, name = resource.split(":", 5)
+    found = {"job": "jobs", "workgroup": "workgroup", "qsr-alerts": "topic", "qsr-lake": "lake", "qsr-work": "work"}
+    first, *rest = re.split("[/:]", name)
+    if first == LAKE and len(rest) > 1:
+        return f"lake/{rest[1]}"
+    return f"work/{rest[0]}" if first == WORK and rest else found.get(first, first)
 
 
 def _figures(there, **values):

@@ -13,15 +13,19 @@ from typing import Any
 import qsr_settings
 import qsr_steps
 from airflow.providers.amazon.aws.sensors.s3 import S3KeySensor
-from airflow.providers.common.compat.sdk import DAG, AirflowFailException, task, task_group
+from airflow.providers.common.compat.sdk import DAG, AirflowFailException, AirflowSkipException, task, task_group
 
 
 @task(map_index_template="{{ task.op_kwargs['upload']['path'] }}")
 def settle(upload: dict[str, str], verdict: dict[str, Any]) -> str:
     """Put the file where its verdict belongs. Fails, which sends the alert, when it was rejected."""
-    if verdict["code"] == 0:
-        return qsr_steps.move(upload, "archive")
-    raise AirflowFailException(f"{upload['path']} is now {qsr_steps.move(upload, 'rejected')}: {verdict['message']}")
+    refused = verdict["code"] != 0
+    place = qsr_steps.move(upload, "rejected" if refused else "archive")
+    if place is None:
+        raise AirflowSkipException(f"{upload['path']} was taken by another run")
+    if refused:
+        raise AirflowFailException(f"{upload['path']} is now {place}: {verdict['message']}")
+    return place
 
 
 @task_group

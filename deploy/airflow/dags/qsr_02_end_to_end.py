@@ -21,7 +21,8 @@ GOES_ON = "none_failed"  # what was skipped had nothing to do
 @task
 def archive(uploads: list[dict[str, str]]) -> list[str]:
     """Take what was loaded out of raw/."""
-    return [qsr_steps.move(upload, "archive") for upload in uploads]
+    places = [qsr_steps.move(upload, "archive") for upload in uploads]
+    return [place for place in places if place]
 
 
 @task(trigger_rule=GOES_ON)

@@ -36,6 +36,9 @@ GATE_FAILED: Final = 3
 MENDED_FIRST: Final = frozenset({1, UNUSABLE, GATE_FAILED, 5})  # "start again? no", docs/guarantees.md
 SUFFIXES: Final = (".csv", ".csv.gz")
 _EXIT: Final = re.compile(r"exit code (\d+)(?:[:,] (.*))?", re.DOTALL)  # how deploy/glue's scripts end a failed run
+_GONE: Final = (
+    "there is no file"  # an upload that another run moved after this one had looked: the next try looks again
+)
 _LIVE: Final = frozenset({"STARTING", "RUNNING", "STOPPING", "WAITING"})
 
 ALERT: Final = SnsNotifier(
@@ -110,7 +113,10 @@ class BatchCommand(GlueJobOperator):
     def execute(self, context: Context) -> Any:
         """Start it; on Glue the rest is done by `execute_complete`."""
         options = qsr_settings.options()
-        words = [self.command, *(shlex.quote(upload["path"]) for upload in self._uploads())]
+        uploads = [upload["path"] for upload in self._uploads() if _waits(upload)]
+        if self.uploads and not uploads:
+            raise AirflowSkipException("another run has taken the uploads in the meantime")
+        words = [self.command, *map(shlex.quote, uploads)]
         if options.run_on == "worker":
             arguments = [*shlex.split(" ".join(words)), *_config(options)]
             done = self._process.run_command([*shlex.split(options.command), *arguments])
@@ -146,12 +152,14 @@ class BatchCommand(GlueJobOperator):
         if code == 0 or (self.judges and self._is_the_files_fault(code, message)):
             return {"code": code, "message": message}
         text = f"{self.command}: exit code {code}: {message}"
-        raise AirflowFailException(text) if code in MENDED_FIRST else AirflowException(text)
+        final = code in MENDED_FIRST and not (code == UNUSABLE and _GONE in message)
+        raise AirflowFailException(text) if final else AirflowException(text)
 
     def _is_the_files_fault(self, code: int, message: str) -> bool:
         """A 2 may as well come from the configuration; a message about a file begins with the file's name."""
         paths = [upload["path"] for upload in self._uploads()]
-        return code == GATE_FAILED or (code == UNUSABLE and any(Path(path).name in message for path in paths))
+        names_it = any(Path(path).name in message for path in paths)
+        return code == GATE_FAILED or (code == UNUSABLE and names_it and _GONE not in message)
 
 
 class PublishQuery(AthenaOperator):
@@ -245,8 +253,13 @@ def _is_upload(name: str) -> bool:
     return name.lower().endswith(SUFFIXES) and not hidden
 
 
-def move(upload: dict[str, str], folder: str) -> str:
-    """Move an upload from raw/ to a folder beside it; returns where it is now.
+def _waits(upload: dict[str, str]) -> bool:
+    bucket, key = S3Hook.parse_s3_url(upload["path"])
+    return S3Hook(qsr_settings.AWS).head_object(key, bucket) is not None
+
+
+def move(upload: dict[str, str], folder: str) -> str | None:
+    """Move an upload from raw/ to a folder beside it; returns where it is now, None when another run has taken it.
 
     One that was replaced since it was listed stays for the next run. Can be done again after any failure: the copy comes
     before the removal.
@@ -255,8 +268,8 @@ def move(upload: dict[str, str], folder: str) -> str:
     target = f"{there.lake_uri}/{folder}/{upload['path'].removeprefix(there.uploads_uri)}"
     (bucket, key), (to_bucket, to_key) = S3Hook.parse_s3_url(upload["path"]), S3Hook.parse_s3_url(target)
     found = hook.head_object(key, bucket)
-    if found is None:  # an earlier try came so far
-        return target
+    if found is None:
+        return target if hook.head_object(to_key, to_bucket) else None  # an earlier try came so far
     if found["ETag"].strip('"') != upload["etag"]:
         return upload["path"]
     hook.get_conn().copy({"Bucket": bucket, "Key": key}, to_bucket, to_key)
