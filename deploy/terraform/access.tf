@@ -26,10 +26,13 @@ locals {
     streaming = ["raw", "archive", "clean", "dead_letter", "checkpoints"]
     ingest    = ["raw", "clean", "dead_letter", "checkpoints"]
     backfill  = ["raw", "raw_stream", "clean", "dead_letter", "checkpoints"]
-    compact   = concat(["clean", "dead_letter", "checkpoints"], [for action in local.registered : "compacted"])
+    compact   = local.compacted
+    vacuum    = local.compacted
     audit     = ["clean", "dead_letter", "checkpoints"]
     catalog   = ["clean", "dead_letter"]
   }
+
+  compacted = concat(["clean", "dead_letter", "checkpoints"], [for action in local.registered : "compacted"])
 
   # What these are told to load is looked up as a file first: without a permission a folder's name would be 403 and not 404.
   folders = { ingest = ["raw"], backfill = ["raw", "raw_stream"] }
@@ -51,6 +54,12 @@ locals {
     sid       = "WriteCheckpoints" # Spark's logs, read log and ledger, which are folded and so deleted, too
     actions   = ["s3:AbortMultipartUpload", "s3:DeleteObject", "s3:PutObject"]
     resources = ["${local.root}/checkpoints/*"]
+  }
+
+  remove_files = {
+    sid       = "RemoveFiles" # that were replaced, or that nobody owns
+    actions   = ["s3:DeleteObject"]
+    resources = ["${local.root}/clean/*", "${local.root}/dead_letter/*"]
   }
 
   archive_uploads = [
@@ -229,12 +238,12 @@ locals {
     )
     compact = concat(
       [local.read.compact, local.list.compact, local.write_tables, local.write_checkpoints],
-      [{
-        sid       = "RemoveSmallFiles"
-        actions   = ["s3:DeleteObject"]
-        resources = ["${local.root}/clean/*", "${local.root}/dead_letter/*"]
-      }],
-      local.partitions.compact, local.batch_job,
+      [local.remove_files], local.partitions.compact, local.batch_job,
+    )
+    # It finishes what a compaction left, so it may do what that may, and looks for uploads that nobody will complete.
+    vacuum = concat(
+      [local.read.vacuum, local.list.vacuum, local.write_tables, local.find_uploads, local.write_checkpoints],
+      [local.remove_files], local.partitions.compact, local.batch_job,
     )
     catalog = concat([local.list.catalog], local.partitions.catalog, local.batch_job)
     audit = concat(
@@ -247,8 +256,19 @@ locals {
       local.batch_job,
     )
 
-    # Airflow starts jobs, waits for files, asks Athena.
-    airflow = [
+    # Airflow starts jobs, waits for files and puts them where they belong, asks Athena and publishes; its host fetches the DAGs.
+    airflow = concat(local.key_use, [
+      {
+        sid       = "Dags"
+        actions   = ["s3:GetObject"]
+        resources = ["${module.work.arn}/artifacts/airflow/*"]
+      },
+      {
+        sid        = "ListDags"
+        actions    = ["s3:ListBucket"]
+        resources  = [module.work.arn]
+        conditions = [{ test = "StringLike", variable = "s3:prefix", values = ["artifacts/airflow/*"] }]
+      },
       {
         sid       = "Jobs"
         actions   = ["glue:BatchStopJobRun", "glue:GetJob", "glue:GetJobRun", "glue:GetJobRuns", "glue:StartJobRun"]
@@ -265,8 +285,23 @@ locals {
         resources = ["${local.root}/*"]
       },
       {
+        sid       = "SettleUploads" # loaded ones, and those that the gate refuses
+        actions   = ["s3:AbortMultipartUpload", "s3:PutObject"]
+        resources = ["${local.root}/archive/*", "${local.root}/rejected/*"]
+      },
+      {
+        sid       = "RemoveUploads"
+        actions   = ["s3:DeleteObject"]
+        resources = ["${local.root}/raw/*"]
+      },
+      {
+        sid       = "Publish" # answers of named queries
+        actions   = ["s3:AbortMultipartUpload", "s3:PutObject"]
+        resources = ["${module.work.arn}/published/*"]
+      },
+      {
         sid       = "Queries"
-        actions   = ["athena:GetQueryExecution", "athena:GetQueryResults", "athena:StartQueryExecution", "athena:StopQueryExecution"]
+        actions   = ["athena:GetNamedQuery", "athena:GetQueryExecution", "athena:StartQueryExecution", "athena:StopQueryExecution"]
         resources = ["${local.arn}:athena:${var.region}:${local.account_id}:workgroup/${module.queries.workgroup}"]
       },
       {
@@ -286,7 +321,7 @@ locals {
       },
       {
         sid       = "LagAndFreshness"
-        actions   = ["cloudwatch:GetMetricData", "cloudwatch:GetMetricStatistics"]
+        actions   = ["cloudwatch:GetMetricData"]
         resources = ["*"] # CloudWatch knows no resource for reading metrics
       },
       {
@@ -294,6 +329,6 @@ locals {
         actions   = ["sns:Publish"]
         resources = [module.alerts.topic_arn]
       },
-    ]
+    ])
   }
 }

@@ -54,6 +54,10 @@ locals {
       description = "Makes few large files of many small ones."
       command     = "compact --older-than 1d"
     }
+    vacuum = {
+      description = "Removes what is left over: replaced files, files of nobody, staged files and uploads of killed runs."
+      command     = "vacuum"
+    }
     catalog = {
       description = "Compares Glue's tables to the dataset and the lake, and registers partitions that are missing."
       command     = "catalog sync"

@@ -160,5 +160,25 @@ module "airflow" {
   vpc_id        = module.network[0].vpc_id
   subnet_id     = module.network[0].subnet_ids[0]
   kms_key_arn   = local.kms_key
+  bucket        = module.work.name
+  prefix        = "artifacts/airflow"
+  dags          = "${local.project}/deploy/airflow/dags"
+  variables     = { qsr = local.made }
   statements    = local.access.airflow
+}
+
+# What the DAGs (deploy/airflow) know of a deployment, by the names of outputs.tf.
+locals {
+  made = {
+    lake_uri      = local.lake_uri
+    uploads_uri   = "${local.lake_uri}/raw/"
+    config_uri    = "${local.artifacts}/conf/production.yaml"
+    work_bucket   = module.work.name
+    database      = module.catalog.database
+    workgroup     = module.queries.workgroup
+    topic_arn     = module.alerts.topic_arn
+    namespace     = local.namespace
+    named_queries = module.queries.named_queries
+    jobs          = merge({ for job in module.streaming_job : "streaming" => job.name }, { for name, job in module.batch_job : name => job.name })
+  }
 }

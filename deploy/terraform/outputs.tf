@@ -1,21 +1,21 @@
 output "lake_uri" {
   description = "Root of the lake: `lake.root`."
-  value       = local.lake_uri
+  value       = local.made.lake_uri
 }
 
 output "uploads_uri" {
   description = "Where CSV files are uploaded."
-  value       = "${local.lake_uri}/raw/"
+  value       = local.made.uploads_uri
 }
 
 output "work_bucket" {
   description = "Bucket with code, configuration, query results and temporary files."
-  value       = module.work.name
+  value       = local.made.work_bucket
 }
 
 output "config_uri" {
   description = "The configuration that the jobs run with."
-  value       = "${local.artifacts}/conf/production.yaml"
+  value       = local.made.config_uri
 }
 
 output "stream" {
@@ -30,7 +30,7 @@ output "firehose" {
 
 output "database" {
   description = "Glue database with the tables."
-  value       = module.catalog.database
+  value       = local.made.database
 }
 
 output "tables" {
@@ -40,12 +40,12 @@ output "tables" {
 
 output "workgroup" {
   description = "Athena workgroup."
-  value       = module.queries.workgroup
+  value       = local.made.workgroup
 }
 
 output "named_queries" {
   description = "Ids of Athena's named queries by name."
-  value       = module.queries.named_queries
+  value       = local.made.named_queries
 }
 
 output "views" {
@@ -55,17 +55,17 @@ output "views" {
 
 output "topic_arn" {
   description = "SNS topic of alerts and alarms."
-  value       = module.alerts.topic_arn
+  value       = local.made.topic_arn
 }
 
 output "namespace" {
   description = "CloudWatch namespace of the service's metrics."
-  value       = local.namespace
+  value       = local.made.namespace
 }
 
 output "jobs" {
   description = "Glue jobs by what they do."
-  value       = merge({ for job in module.streaming_job : "streaming" => job.name }, { for name, job in module.batch_job : name => job.name })
+  value       = local.made.jobs
 }
 
 output "roles" {

@@ -267,7 +267,7 @@ variable "streaming_job" {
 }
 
 variable "batch_jobs" {
-  description = "Batch jobs by name (ingest, compact, backfill, audit, catalog): arguments of the command, workers, timeout, and a schedule (cron(...) in UTC; null runs the job only when somebody starts it). What is not given is as in jobs.tf."
+  description = "Batch jobs by name (ingest, compact, vacuum, backfill, audit, catalog): arguments of the command, workers, timeout, and a schedule (cron(...) in UTC; null runs the job only when somebody starts it). What is not given is as in jobs.tf."
   type = map(object({
     command         = optional(string)
     schedule        = optional(string)
@@ -278,14 +278,15 @@ variable "batch_jobs" {
   default = {
     ingest   = {}
     compact  = { schedule = "cron(0 19 * * ? *)" }
+    vacuum   = { schedule = "cron(0 22 ? * SUN *)" }
     backfill = {}
     audit    = { schedule = "cron(0 21 * * ? *)" }
     catalog  = {}
   }
 
   validation {
-    condition     = alltrue([for name in keys(var.batch_jobs) : contains(["ingest", "compact", "backfill", "audit", "catalog"], name)])
-    error_message = "Jobs are ingest, compact, backfill, audit and catalog."
+    condition     = alltrue([for name in keys(var.batch_jobs) : contains(["ingest", "compact", "vacuum", "backfill", "audit", "catalog"], name)])
+    error_message = "Jobs are ingest, compact, vacuum, backfill, audit and catalog."
   }
 
   validation {

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyspark.sql.datasource import DataSource, DataSourceStreamArrowWriter, WriterCommitMessage
+import pyspark
 from pyspark.sql.types import StructType
 
 from streaming_app.errors import ConfigError
@@ -30,6 +30,13 @@ from streaming_app.sink.options import SinkOptions
 from streaming_app.sink.parquet_files import TableFiles
 from streaming_app.sink.personal import PersonalData
 from streaming_app.thresholds import RuleLimit, Skips
+
+try:
+    from pyspark.sql.datasource import DataSource, DataSourceStreamArrowWriter, WriterCommitMessage
+except ImportError as error:  # an older Spark knows no data source that writes a stream as Arrow
+    raise ConfigError(
+        f"this Spark is {pyspark.__version__}, and 4.1 is needed: choose a release of the platform that has it (docs/deploy.md)"
+    ) from error
 
 FORMAT: Final = "qsr-lake"
 

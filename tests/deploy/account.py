@@ -33,12 +33,13 @@ EVERYTHING = {
         "ingest": {},
         "backfill": {},
         "compact": {"command": "compact --all --min-files 2", "schedule": "cron(0 19 * * ? *)"},
+        "vacuum": {"command": "vacuum --grace 0s", "schedule": "cron(0 22 ? * SUN *)"},
         "audit": {"schedule": "cron(0 21 * * ? *)"},
         "catalog": {},
     },
 }
 EVENTS, FILES = 300, ("orders.csv", "bad_orders.csv")
-JOBS = ("audit", "backfill", "catalog", "compact", "ingest")
+JOBS = ("audit", "backfill", "catalog", "compact", "ingest", "vacuum")
 _TIMEOUT = 900.0  # seconds for one command; it takes one or two minutes on two quiet cores
 
 
@@ -67,6 +68,8 @@ class Account:
     dashboard: dict[str, Any] = field(default_factory=dict)
     ran: dict[str, Ran] = field(default_factory=dict)
     trino_answers: dict[str, list[list[Any]]] = field(default_factory=dict)
+    moved: dict[str, str] = field(default_factory=dict)
+    left_over: dict[str, str] = field(default_factory=dict)
     portfolio_outputs: dict[str, Any] = field(default_factory=dict)
     portfolio_resources: set[str] = field(default_factory=set)
 
@@ -85,6 +88,17 @@ class Account:
         pages = self.aws.client("s3").get_paginator("list_objects_v2")
         found = pages.paginate(Bucket=self.lake_bucket, Prefix=f"lake/{prefix}")
         return [item["Key"] for page in found for item in page.get("Contents", [])]
+
+    def places(self) -> dict[str, str]:
+        """Where the catalog sends readers of the clean table's partitions, by the partition's own folder."""
+        glue = self.aws.client("glue")
+        found = glue.get_partitions(DatabaseName=self.outputs["database"], TableName="clean")["Partitions"]
+        return {
+            "lake/clean/input_source={}/order_date={}".format(*one["Values"]): one["StorageDescriptor"]["Location"]
+            .rstrip("/")
+            .split("/", 3)[3]
+            for one in found
+        }
 
     def calls(self, role: str) -> list[Call]:
         """What a role called; each command runs with an access key of its role's name."""

@@ -60,7 +60,8 @@ class Terraform:
         shutil.rmtree(folder, ignore_errors=True)
         self._folder = folder
         self.root = folder / "deploy" / "terraform"
-        for part in ("conf", "deploy/terraform", "deploy/glue"):
+        parts = ("conf", "deploy/terraform", "deploy/glue", "deploy/airflow")
+        for part in (name for name in parts if (REPOSITORY / name).exists()):
             shutil.copytree(
                 REPOSITORY / part, folder / part, ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*")
             )

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -22,6 +26,7 @@ from tests.deploy.permissions import grants, missing, needs_of, unused
 from tests.deploy.recording import REPOSITORY, recording_moto
 from tests.deploy.terraform import Terraform
 from tests.lake.trino_server import HOME, trino_server
+from tests.moto_server import CREDENTIALS
 
 pytestmark = [
     pytest.mark.deploy,
@@ -69,8 +74,21 @@ def use(account: Account) -> None:
     account.upload("more.csv", (samples / "orders.csv").read_bytes())
     copied = b"\n".join(event.payload for event in events(8, start=datetime.now(UTC), count=200))
     account.upload("2026/03/01/00/qsr-orders-raw-1", gzip.compress(copied), below="raw_stream")
-    for job in ("ingest", "backfill", "compact", "audit", "catalog"):
+    for job in ("ingest", "backfill", "compact"):
         account.run(job, job, *account.command_of(job))
+    account.moved = account.places()
+    leave_over(account)
+    for job in ("vacuum", "audit", "catalog"):
+        account.run(job, job, *account.command_of(job))
+
+
+def leave_over(account: Account) -> None:
+    """What killed writers leave: an upload that nobody will complete, and a file of the sink's kind that no ledger knows."""
+    s3, folder = account.aws.client("s3"), account.keys("clean/")[0].rsplit("/", 1)[0]
+    for name in ("upload", "orphan"):
+        account.left_over[name] = f"{folder}/part-kinesis-{name[0].encode().hex():0>32}.parquet"
+    s3.create_multipart_upload(Bucket=account.lake_bucket, Key=account.left_over["upload"])
+    s3.put_object(Bucket=account.lake_bucket, Key=account.left_over["orphan"], Body=b"nobody's")
 
 
 def query(account: Account) -> None:
@@ -132,14 +150,20 @@ def test_tables_are_those_that_the_sink_writes(account, orders):
 
 
 def test_each_new_partition_is_registered(account):
-    glue = account.aws.client("glue")
-    found = glue.get_partitions(DatabaseName=account.outputs["database"], TableName="clean")["Partitions"]
     folders = {key.rsplit("/", 1)[0] for key in account.keys("clean/")}
-    registered = {"lake/clean/input_source={}/order_date={}".format(*one["Values"]) for one in found}
-    assert registered == folders
-    # The compaction of this course has sent readers elsewhere, until its grace period is over.
-    places = {one["StorageDescriptor"]["Location"].rstrip("/").split("/", 3)[3] for one in found}
-    assert all(place in folders or place.startswith("lake/compacted/") for place in places)
+    assert set(account.places()) == folders
+
+
+def test_readers_are_sent_to_compacted_files_and_by_vacuum_back_after_the_grace_period(account):
+    assert any(place.startswith("lake/compacted/") for place in account.moved.values())
+    assert all(place == folder for folder, place in account.places().items())
+    assert account.keys("compacted/") == []
+
+
+def test_vacuum_removes_what_killed_writers_left(account):
+    assert account.left_over["orphan"] not in account.keys("clean/")
+    uploads = account.aws.client("s3").list_multipart_uploads(Bucket=account.lake_bucket).get("Uploads", [])
+    assert account.left_over["upload"] not in {upload["Key"] for upload in uploads}
 
 
 def test_projection_has_the_properties_that_the_service_expects(account, orders):
@@ -236,6 +260,85 @@ def test_statements_of_the_views_are_those_of_catalog_ddl(account):
     for name, number in account.outputs["views"].items():
         made = athena.get_named_query(NamedQueryId=number)["NamedQuery"]["QueryString"]
         assert made == create_view(name, (REPOSITORY / f"conf/queries/{name}.sql").read_text().strip(), database)
+
+
+def fetched(account, folder: Path) -> list[str]:
+    """What the Airflow host's own script brings to a folder, by the host's role."""
+    script = REPOSITORY / "deploy/terraform/modules/airflow/fetch.py"
+    command = [sys.executable, script, account.outputs["work_bucket"], "artifacts/airflow", folder]
+    environment = {**os.environ, **CREDENTIALS, "AWS_ACCESS_KEY_ID": "airflow", "AWS_ENDPOINT_URL": account.aws.url}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+def test_airflow_host_fetches_dags_and_what_terraform_made(account, tmp_path):
+    dags = {f"dags/{file.name}" for file in (REPOSITORY / "deploy/airflow/dags").glob("*.py")}
+    assert set(fetched(account, tmp_path)) == {"variables.json"} | dags
+    told = json.loads((tmp_path / "variables.json").read_text())["qsr"]
+    assert told == {name: account.portfolio_outputs[name] for name in told}
+    assert {"lake_uri", "config_uri", "jobs", "named_queries", "topic_arn"} <= set(told)
+    assert fetched(account, tmp_path) == [], "what is as it was is left alone"
+    (tmp_path / "dags" / "gone.py").parent.mkdir(exist_ok=True)
+    (tmp_path / "dags" / "gone.py").touch()
+    assert fetched(account, tmp_path) == ["dags/gone.py"]
+    document = account.aws.client("iam").get_role_policy(RoleName="qsr-airflow", PolicyName="airflow")
+    assert missing(needs_of(account.calls("airflow")), grants(document["PolicyDocument"])) == []
+
+
+def test_airflow_host_is_reached_by_ssm_only_and_its_first_start_is_a_shell_script(account, tmp_path):
+    ec2 = account.aws.client("ec2")
+    (instance,) = ec2.describe_instances()["Reservations"][0]["Instances"]
+    named = [{"Name": "group-name", "Values": ["qsr-airflow"]}]  # moto gives the machine its default group beside it
+    (group,) = ec2.describe_security_groups(Filters=named)["SecurityGroups"]
+    assert group["IpPermissions"] == []
+    assert "KeyName" not in instance
+    told = ec2.describe_instance_attribute(InstanceId=instance["InstanceId"], Attribute="userData")
+    script = tmp_path / "first_start.sh"
+    script.write_bytes(base64.b64decode(told["UserData"]["Value"]))
+    subprocess.run(["bash", "-n", script], check=True)
+    assert f"fetch.py '{account.outputs['work_bucket']}' 'artifacts/airflow'" in script.read_text()
+
+
+def test_buckets_are_private_encrypted_versioned_over_tls_only_and_throw_away_what_nobody_completes(account):
+    s3 = account.aws.client("s3")
+    for bucket in (account.lake_bucket, account.outputs["work_bucket"]):
+        assert all(s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"].values())
+        assert s3.get_bucket_versioning(Bucket=bucket)["Status"] == "Enabled"
+        (rule,) = s3.get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"]["Rules"]
+        assert rule["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] == "aws:kms"  # as kms_enabled is on
+        (policy,) = json.loads(s3.get_bucket_policy(Bucket=bucket)["Policy"])["Statement"]
+        assert policy["Effect"] == "Deny"
+        assert policy["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+        rules = {rule["ID"]: rule for rule in s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]}
+        assert rules["incomplete-uploads"]["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"] == 7
+    assert rules["results"]["Expiration"]["Days"] == 7, "query results expire"
+
+
+def test_queries_cannot_run_away(account):
+    told = account.aws.client("athena").get_work_group(WorkGroup=account.outputs["workgroup"])
+    made = told["WorkGroup"]["Configuration"]
+    assert made["EnforceWorkGroupConfiguration"]
+    assert made["BytesScannedCutoffPerQuery"] == 10 * 2**30
+    assert made["ResultConfiguration"]["EncryptionConfiguration"]["EncryptionOption"] == "SSE_KMS"
+
+
+def test_firehose_copies_the_stream_in_gzip_and_keeps_what_it_cannot_deliver_beside_the_lake(account):
+    planned = account.terraform.plan()["module.stream[0].aws_kinesis_firehose_delivery_stream.raw"]
+    (made,) = planned["extended_s3_configuration"]
+    assert (made["compression_format"], made["buffering_size"], made["buffering_interval"]) == ("GZIP", 64, 300)
+    assert made["prefix"].startswith("lake/raw_stream/")
+    assert made["error_output_prefix"].startswith("lake_errors/")
+
+
+def test_every_noun_of_a_streaming_job_that_lasts(account):
+    planned = account.terraform.plan()["module.streaming_job[0].aws_glue_job.this"]
+    assert planned["maintenance_window"] == "Sun:20"  # which moto forgets
+    streaming = account.job_definitions["streaming"]
+    assert streaming["MaxRetries"] == 3
+    arguments = streaming["DefaultArguments"]
+    assert arguments["--enable-auto-scaling"] == arguments["--enable-metrics"] == "true"
+    assert arguments["--additional-python-modules"].endswith(".gluewheels.zip")
+    assert arguments["--custom-logGroup-prefix"] == "/aws-glue/jobs/qsr-streaming"
 
 
 def test_jobs_are_those_that_were_promised(account):

@@ -19,6 +19,33 @@ data "aws_ssm_parameter" "ubuntu" {
 
 data "aws_region" "current" {}
 
+locals {
+  first_start = templatefile("${path.module}/first_start.sh.tftpl", {
+    airflow = var.airflow_version
+    bucket  = var.bucket
+    prefix  = var.prefix
+    region  = data.aws_region.current.name
+    fetch   = trimspace(file("${path.module}/fetch.py"))
+  })
+}
+
+# What the host fetches: the DAGs, and the variable that they read, which says what was made here.
+resource "aws_s3_object" "dag" {
+  # checkov:skip=CKV_AWS_186: Objects take the bucket's encryption, which is the KMS key where there is one.
+  for_each = fileset(var.dags, "**/*.py")
+
+  bucket  = var.bucket
+  key     = "${var.prefix}/dags/${each.key}"
+  content = file("${var.dags}/${each.key}")
+}
+
+resource "aws_s3_object" "variables" {
+  # checkov:skip=CKV_AWS_186: Objects take the bucket's encryption, which is the KMS key where there is one.
+  bucket  = var.bucket
+  key     = "${var.prefix}/variables.json"
+  content = jsonencode(var.variables)
+}
+
 resource "aws_security_group" "this" {
   name        = var.name
   description = "No way in; out to AWS and to package mirrors"
@@ -53,7 +80,7 @@ resource "aws_instance" "this" {
   iam_instance_profile        = aws_iam_instance_profile.this.name
   associate_public_ip_address = true
   ebs_optimized               = true
-  user_data                   = templatefile("${path.module}/first_start.sh.tftpl", { airflow = var.airflow_version })
+  user_data                   = local.first_start
 
   metadata_options {
     http_tokens                 = "required" # IMDSv2
@@ -105,6 +132,16 @@ data "aws_iam_policy_document" "this" {
       sid       = statement.value.sid
       actions   = statement.value.actions
       resources = statement.value.resources
+
+      dynamic "condition" {
+        for_each = statement.value.conditions
+
+        content {
+          test     = condition.value.test
+          variable = condition.value.variable
+          values   = condition.value.values
+        }
+      }
     }
   }
 }

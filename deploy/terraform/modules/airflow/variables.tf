@@ -36,11 +36,36 @@ variable "kms_key_arn" {
   default     = null
 }
 
+variable "bucket" {
+  description = "The bucket that DAGs and variables are brought in."
+  type        = string
+}
+
+variable "prefix" {
+  description = "Where in it."
+  type        = string
+}
+
+variable "dags" {
+  description = "Folder of DAGs, which are uploaded and brought to the machine within a minute or two."
+  type        = string
+}
+
+variable "variables" {
+  description = "Airflow's Variables by name."
+  type        = any
+}
+
 variable "statements" {
   description = "What Airflow may do: IAM statements with exact actions and resources."
   type = list(object({
     sid       = string
     actions   = list(string)
     resources = list(string)
+    conditions = optional(list(object({
+      test     = string
+      variable = string
+      values   = list(string)
+    })), [])
   }))
 }
