@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
-import subprocess
-import sys
 from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
@@ -27,8 +24,8 @@ from streaming_app.sink.datasource import TaskWriter
 from streaming_app.storage import open_storage
 from tests.audit_lake import LakeBuilder, file_read, judged
 from tests.fault.rig import REPOSITORY, STREAM, Rig
-from tests.lake.trino_server import trino_server
-from tests.moto_server import CREDENTIALS, REGION, moto_server
+from tests.lake.running import catalog, command
+from tests.moto_server import REGION
 from tests.strict_kinesis import strict_kinesis
 
 pytestmark = [pytest.mark.lake, pytest.mark.timeout(1800)]
@@ -41,44 +38,10 @@ CENT = Decimal("0.01")
 
 
 @pytest.fixture(scope="module")
-def aws():
-    with moto_server() as server:
-        os.environ.update(CREDENTIALS)
-        yield server
-
-
-@pytest.fixture(scope="module")
-def trino(aws, tmp_path_factory):
-    with trino_server(tmp_path_factory.mktemp("trino"), aws.url) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
 def kinesis():
     with strict_kinesis() as server:
         server.create(STREAM, shards=2)
         yield server
-
-
-def catalog(aws, database: str, partitions: str) -> dict[str, str]:
-    return {
-        "catalog.type": "glue",
-        "catalog.database": database,
-        "catalog.endpoint_url": aws.url,
-        "catalog.region": REGION,
-        "catalog.partitions": partitions,
-    }
-
-
-def command(overrides: list[str], *arguments: str, **changes: str) -> str:
-    """A command of the batch application on some lake."""
-    more = [part for key, value in changes.items() for part in ("--set", f"{key}={value}")]
-    done = subprocess.run(
-        [sys.executable, "-m", "batch_app", *arguments, "--config", "conf/local.yaml", *overrides, *more],
-        cwd=REPOSITORY, env={**os.environ, **CREDENTIALS}, capture_output=True, text=True, timeout=600, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def loaded(overrides: list[str]):
