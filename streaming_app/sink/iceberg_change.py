@@ -149,12 +149,12 @@ def deletes_of(table: Any) -> Iterator[Any]:
 
 def expirable(table: Any, older_than: float) -> list[int]:
     """Snapshots that were not current at a moment (seconds) nor since, and that no branch and no tag names."""
-    metadata = table.metadata
-    kept = {reference.snapshot_id for reference in metadata.refs.values()}
-    old = [
-        (each.timestamp_ms, each.snapshot_id) for each in metadata.snapshots if each.timestamp_ms < older_than * 1000
-    ]
-    return [number for _, number in sorted(old)[:-1] if number not in kept]
+    metadata, moment = table.metadata, older_than * 1000
+    before = [entry.snapshot_id for entry in metadata.snapshot_log if entry.timestamp_ms < moment]
+    kept = {*before[-1:], *(entry.snapshot_id for entry in metadata.snapshot_log if entry.timestamp_ms >= moment)}
+    kept |= {reference.snapshot_id for reference in metadata.refs.values()}
+    old = (each.snapshot_id for each in metadata.snapshots if each.timestamp_ms < moment)
+    return [number for number in old if number not in kept]
 
 
 def kept_snapshots(table: Any, expiring: float | None) -> list[Any]:

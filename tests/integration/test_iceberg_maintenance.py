@@ -197,6 +197,17 @@ def test_what_was_current_within_the_grace_period_stays_readable(local, tmp_path
     assert made.scan(snapshot_id=snapshots[-1].snapshot_id).to_arrow().num_rows == made.scan().to_arrow().num_rows
 
 
+def test_a_snapshot_that_was_made_current_again_stays_however_old_it_is(local, tmp_path, capsys):
+    made = table(local, tmp_path, "clean")
+    old = made.metadata.snapshots[0].snapshot_id
+    moment = time.time()
+    made.manage_snapshots().rollback_to_snapshot(old).commit()  # by people, who then think better of it
+    made = table(local, tmp_path, "clean")
+    made.manage_snapshots().set_current_snapshot(made.metadata.snapshots[-1].snapshot_id).commit()
+    assert tables(local, tmp_path).expire(moment) > 0
+    assert old in {snapshot.snapshot_id for snapshot in table(local, tmp_path, "clean").metadata.snapshots}
+
+
 def test_what_a_tag_names_stays(local, tmp_path, capsys):
     made = table(local, tmp_path, "clean")
     snapshot = made.current_snapshot().snapshot_id
