@@ -62,7 +62,7 @@ class _AsRead:
 
     def __init__(self, storage: Storage, tables: IcebergTables) -> None:
         self._storage, self._tables = storage, tables
-        self._known: dict[str, set[str]] = {}
+        self._known: dict[str, frozenset[str]] = {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._storage, name)

@@ -110,9 +110,9 @@ FILE = (
 REJECTED = Row("gone.csv@e-1#0", '{"key": "gone.csv"}', "decode", ("missing_file",))
 
 
-def dead_lake(root: str, dataset: Dataset, storage=None) -> DeadLake:
+def dead_lake(root: str, dataset: Dataset, storage=None, iceberg=None) -> DeadLake:
     """Seven events and six CSV rows, ten of them dead letters."""
-    lake = DeadLake(root, dataset, *([storage] if storage else []))
+    lake = DeadLake(root, dataset, *([storage] if storage else []), iceberg=iceberg or {})
     lake.begin_stream(["shard-0"])
     sequence = numbers(0, len(STREAM))
     rows = [Row(f"shard-0:{n}", row.raw, row.stage, row.reasons) for n, row in zip(sequence, STREAM, strict=True)]

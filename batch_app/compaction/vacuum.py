@@ -37,8 +37,8 @@ from streaming_app.errors import SinkError
 from streaming_app.journal.ledger import Ledger
 from streaming_app.places import INPUT_SOURCES, checkpoint_of, dead_letters_of
 from streaming_app.quality import Suite
-from streaming_app.sink.iceberg import IcebergTables
-from streaming_app.storage import StagedFile, Storage, open_storage
+from streaming_app.sink.iceberg import IcebergTables, Needed
+from streaming_app.storage import ObjectInfo, StagedFile, Storage, open_storage
 
 _OURS: Final = re.compile(r"part-(.+)-[0-9a-f]{32}\.parquet")
 _REPLAY: Final = "replay-"
@@ -124,7 +124,6 @@ def vacuum_with(tools: Tools, config: Config, grace: float, done: Cleaning, *, m
     _staged(config, tools, before, done)
     if tools.tables:
         _unnamed(config, tools, tools.tables, before, done)
-        _metadata(tools, tools.tables, before, done)
 
 
 def _remove(lake: Storage, keys: Iterable[str], *, dry_run: bool) -> None:
@@ -137,11 +136,12 @@ def _orphans(config: Config, tools: Tools, before: float, done: Cleaning, *, man
     files = LakeFiles(tools.lake)  # before any ledger is read: a file is visible only after its entry is there
     for key in _owned(config, tools.lake, tools.book):
         files.listed(key)
-    for name in TABLES if tools.tables else ():
-        for key in tools.tables.referenced(name) if tools.tables else ():
-            files.listed(key)
     keys = []
-    for info in files.orphans():
+    orphans = list(files.orphans())
+    named = _named(tools.tables) if orphans else set()
+    for info in orphans:
+        if info.key in named:
+            continue
         match = _OURS.fullmatch(info.key.rsplit("/", 1)[-1])
         if not match or not (match[1] in {*INPUT_SOURCES, OWNER} or match[1].startswith(_REPLAY)):
             done.strangers.append(info.key)
@@ -156,6 +156,11 @@ def _orphans(config: Config, tools: Tools, before: float, done: Cleaning, *, man
             " lists the files); nothing was removed"
         )
     return keys
+
+
+def _named(tables: IcebergTables | None) -> set[str]:
+    """What snapshots of Iceberg tables name."""
+    return {key for name in TABLES if tables for key in tables.needed(name).files}
 
 
 def _owned(config: Config, lake: Storage, book: CompactionBook) -> Iterator[str]:
@@ -186,41 +191,38 @@ def _replaced(tools: Tools, before: float, done: Cleaning) -> None:
 
 
 def _unnamed(config: Config, tools: Tools, tables: IcebergTables, before: float, done: Cleaning) -> None:
-    """Files of an Iceberg lake that some entry owns and no snapshot names: those that a compaction has replaced may go."""
+    """Of Iceberg tables: replaced files and metadata that no snapshot needs any more."""
     compactions = Compactions(tools.book, tools.lake)
     listed = {
         info.key: info for name in TABLES for info in tools.lake.list(name)
     }  # first: whatever is visible has its entry
+    metadata = [info for name in TABLES if (folder := tables.metadata_folder(name)) for info in tools.lake.list(folder)]
     compactions.read()
     named = in_doubt(config, tools.lake).union(_unfinished(tools.book))
-    named = named.union(*(tables.referenced(name, before if done.dry_run else None) for name in TABLES))
+    needed = [tables.needed(name, before if done.dry_run else None) for name in TABLES]
+    named = named.union(*(each.files for each in needed))
     gone = [info for info in listed.values() if info.key not in named and info.modified.timestamp() < before]
-    replaced = {info.key for info in gone if compactions.find(info.key)}
-    for key in replaced:
-        done.replaced.add(listed[key].size)
-    done.taken_out += sorted(
-        {info.key for info in gone}.difference(replaced).intersection(_owned(config, tools.lake, tools.book))
-    )
-    _remove(tools.lake, sorted(replaced), dry_run=done.dry_run)
+    replaced = [info for info in gone if compactions.find(info.key)]
+    taken = {info.key for info in gone}.difference(info.key for info in replaced)
+    done.taken_out += sorted(taken.intersection(_owned(config, tools.lake, tools.book)))
+    left = [info for info in metadata if _is_left(info, needed, min(before, time.time() - _COMMIT))]
+    for removed, infos in ((done.replaced, replaced), (done.metadata, left)):
+        for info in infos:
+            removed.add(info.size)
+        _remove(tools.lake, [info.key for info in infos], dry_run=done.dry_run)
+
+
+def _is_left(info: ObjectInfo, needed: Iterable[Needed], before: float) -> bool:
+    """Whether a table needs a manifest or an older version no more, or a commit that failed has left it."""
+    if not info.key.endswith(_METADATA) or info.modified.timestamp() >= before:
+        return False
+    return all(info.key not in each.metadata for each in needed)
 
 
 def _unfinished(book: CompactionBook) -> Iterator[str]:
     """Files of compactions that are not carried out: which of them readers see is still to be decided."""
     for entry in book.unfinished():
         yield from (*entry.input_keys, *entry.output_keys)
-
-
-def _metadata(tools: Tools, tables: IcebergTables, before: float, done: Cleaning) -> None:
-    """Manifests and older versions that a table needs no more, or that a commit which failed has left."""
-    before = min(before, time.time() - _COMMIT)
-    for name in TABLES:
-        folder, needed = tables.metadata(name, expiring=before if done.dry_run else None)
-        keys = []
-        for info in tools.lake.list(folder) if folder else ():
-            if info.key.endswith(_METADATA) and info.key not in needed and info.modified.timestamp() < before:
-                done.metadata.add(info.size)
-                keys.append(info.key)
-        _remove(tools.lake, keys, dry_run=done.dry_run)
 
 
 def _staged(config: Config, tools: Tools, before: float, done: Cleaning) -> None:

@@ -17,7 +17,7 @@ import hashlib
 import json
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -34,7 +34,7 @@ from streaming_app.sink.iceberg_change import (
     entries_of,
     expirable,
     kept_snapshots,
-    metadata_of,
+    needed_by,
 )
 from streaming_app.sink.layout import DEAD_LETTER_SCHEMA, clean_schema
 from streaming_app.sink.options import SinkOptions
@@ -70,6 +70,14 @@ class Mark:
         return {"qsr.source": self.source, "qsr.batch": str(self.batch_id)}
 
 
+@dataclass(frozen=True)
+class Needed:
+    """Keys (below the lake's root) of the files and of the metadata that some snapshots of a table need."""
+
+    files: frozenset[str]
+    metadata: frozenset[str]
+
+
 class IcebergTables:
     """Both tables of one lake. `settings` are the configuration's (`IcebergConfig.to_options`)."""
 
@@ -77,7 +85,7 @@ class IcebergTables:
         self._settings, self._storage, self._dataset = settings, storage, dataset
         self._root = _address(lake)
         self._catalog: Any = None
-        self._current: dict[str, tuple[str, set[str]]] = {}
+        self._current: dict[str, tuple[str, frozenset[str]]] = {}
 
     def commit(self, files: Mapping[str, Sequence[NewFile]], mark: Mark) -> None:
         """Make a batch's files by table part of the tables, once. Raises ConfigError, SinkError."""
@@ -117,7 +125,7 @@ class IcebergTables:
         self._transact(name, summary, change, _AGAIN)
         return stands
 
-    def current(self, name: str) -> set[str]:
+    def current(self, name: str) -> frozenset[str]:
         """Keys (below the lake's root) of the files that readers of a table see now. Changes nothing; SinkError.
 
         Asked again, it reads the manifests only where the table has changed.
@@ -125,33 +133,23 @@ class IcebergTables:
         for version in self._asked(name, lambda table: [table.metadata_location]):
             if self._current.get(name, ("",))[0] != version:
                 found = self._asked(name, lambda table: entries_of(table, table.current_snapshot()))
-                self._current[name] = (version, self._keys(found))
+                self._current[name] = (version, self._below(entry.file_path for entry in found))
             return self._current[name][1]
-        return set()
+        return frozenset()
 
     def deletes_rows(self, name: str) -> bool:
         """Whether an engine has taken single rows out of a table's files, which only readers of the table know. SinkError."""
         return bool(self._asked(name, deletes_of))
 
-    def referenced(self, name: str, expiring: float | None = None) -> set[str]:
-        """Keys (below the lake's root) of every file that any snapshot of a table needs, or would after `expire`. SinkError."""
+    def needed(self, name: str, expiring: float | None = None) -> Needed:
+        """What all snapshots of a table need, or those that would be left after `expire` at that moment. SinkError."""
+        found = self._asked(name, lambda table: [needed_by(table, kept_snapshots(table, expiring))])
+        return Needed(*(self._below(paths) for paths in found[0])) if found else Needed(frozenset(), frozenset())
 
-        def entries(table: Any) -> Iterator[Any]:
-            known: set[str] = set()
-            for snapshot in kept_snapshots(table, expiring):
-                yield from entries_of(table, snapshot, known)
-
-        return self._keys(self._asked(name, entries))
-
-    def metadata(self, name: str, expiring: float | None = None) -> tuple[str, set[str]]:
-        """The folder of a table's metadata (below the lake's root) and the keys in it that the table needs. SinkError.
-
-        The folder is empty where there is no table, or where it lies outside the lake. `expiring` as for `referenced`.
-        """
-        paths = self._asked(name, lambda table: metadata_of(table, kept_snapshots(table, expiring)))
-        keys = {path.removeprefix(f"{self._root}/") for path in paths if path.startswith(f"{self._root}/")}
-        folders = {key.rpartition("/")[0] for key in keys}
-        return (folders.pop(), keys) if len(folders) == 1 else ("", keys)
+    def metadata_folder(self, name: str) -> str:
+        """Where a table's metadata is, below the lake's root; empty without a table, or where that is elsewhere. SinkError."""
+        found = self._below(self._asked(name, lambda table: [table.metadata_location]))
+        return next(iter(found)).rpartition("/")[0] if found else ""
 
     def expire(self, older_than: float, *, dry_run: bool = False) -> int:
         """Forget snapshots that readers have not been given since a moment (seconds since 1970); returns how many.
@@ -190,8 +188,10 @@ class IcebergTables:
             _pause(attempt)
         return []
 
-    def _keys(self, entries: Iterable[Any]) -> set[str]:
-        return {entry.file_path.removeprefix(f"{self._root}/") for entry in entries}
+    def _below(self, paths: Iterable[str]) -> frozenset[str]:
+        """Keys of what lies in the lake."""
+        root = f"{self._root}/"
+        return frozenset(path.removeprefix(root) for path in paths if path.startswith(root))
 
     def _once(self, name: str, mark: Mark, work: Callable[[Change], None]) -> None:
         key = _THROUGH + mark.checkpoint

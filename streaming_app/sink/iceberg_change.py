@@ -7,6 +7,7 @@ marks a compaction's snapshot as one that changes no rows. Hence exactly the ver
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 from streaming_app.errors import SinkError
 
 _EPOCH: Final = date(1970, 1, 1)
+_THREADS: Final = 8
 
 
 @dataclass(frozen=True)
@@ -128,13 +130,10 @@ class Change:
         )
 
 
-def entries_of(table: Any, snapshot: Any, known: set[str] | None = None) -> Iterator[Any]:
-    """The entries of a snapshot's files; manifests in `known` are left out, and those that are read are put there."""
+def entries_of(table: Any, snapshot: Any) -> Iterator[Any]:
+    """The entries of a snapshot's files."""
     for manifest in snapshot.manifests(table.io) if snapshot else ():
-        if known is None or manifest.manifest_path not in known:
-            if known is not None:
-                known.add(manifest.manifest_path)
-            yield from (entry.data_file for entry in manifest.fetch_manifest_entry(table.io))
+        yield from (entry.data_file for entry in manifest.fetch_manifest_entry(table.io))
 
 
 def deletes_of(table: Any) -> Iterator[Any]:
@@ -150,12 +149,12 @@ def deletes_of(table: Any) -> Iterator[Any]:
 
 def expirable(table: Any, older_than: float) -> list[int]:
     """Snapshots that were not current at a moment (seconds) nor since, and that no branch and no tag names."""
-    metadata = table.metadata
-    kept = {reference.snapshot_id for reference in metadata.refs.values()}
-    old = [
-        (each.timestamp_ms, each.snapshot_id) for each in metadata.snapshots if each.timestamp_ms < older_than * 1000
-    ]
-    return [number for _, number in sorted(old)[:-1] if number not in kept]
+    metadata, moment = table.metadata, older_than * 1000
+    before = [entry.snapshot_id for entry in metadata.snapshot_log if entry.timestamp_ms < moment]
+    kept = {*before[-1:], *(entry.snapshot_id for entry in metadata.snapshot_log if entry.timestamp_ms >= moment)}
+    kept |= {reference.snapshot_id for reference in metadata.refs.values()}
+    old = (each.snapshot_id for each in metadata.snapshots if each.timestamp_ms < moment)
+    return [number for number in old if number not in kept]
 
 
 def kept_snapshots(table: Any, expiring: float | None) -> list[Any]:
@@ -164,12 +163,14 @@ def kept_snapshots(table: Any, expiring: float | None) -> list[Any]:
     return [snapshot for snapshot in table.metadata.snapshots if snapshot.snapshot_id not in gone]
 
 
-def metadata_of(table: Any, snapshots: Iterable[Any]) -> Iterator[str]:
-    """Addresses of all metadata that a table needs: of this version, of those it still lists, and of its snapshots."""
+def needed_by(table: Any, snapshots: Sequence[Any]) -> tuple[set[str], set[str]]:
+    """Addresses of the files, and of all metadata, that a table with these snapshots needs; reads each manifest once."""
     metadata = table.metadata
-    yield table.metadata_location
-    yield from (entry.metadata_file for entry in metadata.metadata_log)
-    yield from (file.statistics_path for file in (*metadata.statistics, *metadata.partition_statistics))
-    for snapshot in snapshots:
-        yield snapshot.manifest_list
-        yield from (manifest.manifest_path for manifest in snapshot.manifests(table.io))
+    needed = {table.metadata_location, *(entry.metadata_file for entry in metadata.metadata_log)}
+    needed |= {file.statistics_path for file in (*metadata.statistics, *metadata.partition_statistics)}
+    with ThreadPoolExecutor(_THREADS, "iceberg") as pool:
+        lists = pool.map(lambda snapshot: snapshot.manifests(table.io), snapshots)
+        manifests = {manifest.manifest_path: manifest for found in lists for manifest in found}
+        entries = pool.map(lambda manifest: manifest.fetch_manifest_entry(table.io), manifests.values())
+        files = {entry.data_file.file_path for found in entries for entry in found}
+    return files, needed | manifests.keys() | {snapshot.manifest_list for snapshot in snapshots}

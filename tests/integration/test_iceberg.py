@@ -164,7 +164,7 @@ def test_files_are_replaced_in_one_commit_and_once(sink, orders, tmp_path):
         tables.replace("clean", old, new, {"qsr.compaction": "0"})
     assert rows(sink) == EXPECTED
     assert len(table(sink, "clean").metadata.snapshots) == 2
-    assert {file.key for file in (*old, *new)} == tables.referenced("clean")
+    assert {file.key for file in (*old, *new)} == tables.needed("clean").files
     assert {file.key for file in new} == tables.current("clean")
     summary = table(sink, "clean").current_snapshot().summary
     assert summary.operation.value == "replace"

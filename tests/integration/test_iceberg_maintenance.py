@@ -13,9 +13,13 @@ import pytest
 
 from batch_app.audit import Kind, audit
 from batch_app.cli import main
+from batch_app.dead_letters.replay import Replayer
+from batch_app.dead_letters.selection import Selection
 from batch_app.tables import open_iceberg
+from streaming_app.schema import InputSource
 from streaming_app.storage import StorageOptions
 from tests.audit_lake import LakeBuilder, healthy_lake, numbers, shard_read
+from tests.dead_lake import NoAtlantis, dead_lake
 from tests.moto_server import CREDENTIALS, REGION, moto_server
 
 pytest.importorskip("pyiceberg")
@@ -193,6 +197,17 @@ def test_what_was_current_within_the_grace_period_stays_readable(local, tmp_path
     assert made.scan(snapshot_id=snapshots[-1].snapshot_id).to_arrow().num_rows == made.scan().to_arrow().num_rows
 
 
+def test_a_snapshot_that_was_made_current_again_stays_however_old_it_is(local, tmp_path, capsys):
+    made = table(local, tmp_path, "clean")
+    old = made.metadata.snapshots[0].snapshot_id
+    moment = time.time()
+    made.manage_snapshots().rollback_to_snapshot(old).commit()  # by people, who then think better of it
+    made = table(local, tmp_path, "clean")
+    made.manage_snapshots().set_current_snapshot(made.metadata.snapshots[-1].snapshot_id).commit()
+    assert tables(local, tmp_path).expire(moment) > 0
+    assert old in {snapshot.snapshot_id for snapshot in table(local, tmp_path, "clean").metadata.snapshots}
+
+
 def test_what_a_tag_names_stays(local, tmp_path, capsys):
     made = table(local, tmp_path, "clean")
     snapshot = made.current_snapshot().snapshot_id
@@ -274,6 +289,26 @@ def test_dead_letters_are_discarded_once_in_a_compacted_table(local, tmp_path, c
     report = audited(local, tmp_path)
     assert report.ok, report.differences
     assert sum(source.discarded for source in report.sources) == done["selected"] == done["passed"] > 0
+
+
+def test_dead_letters_are_replayed_once_in_a_compacted_table_and_proved_through_the_next(tmp_path, orders, capsys):
+    lake = dead_lake(str(tmp_path / "lake"), orders, None, {"type": "hadoop", "namespace": "qsr"})
+    compact(lake, tmp_path, capsys)
+    before = rows(lake, tmp_path)
+    for passed in (4, 0):
+        opened = lake.opened(tmp_path)
+        options = {InputSource.STREAM: lake.options("kinesis"), InputSource.BATCH: lake.options("csv")}
+        replayer = Replayer(opened.letters, opened.book, lake.lake(), NoAtlantis(orders), options)
+        assert replayer.run(Selection(stages=("rule",))).passed == passed
+    after = rows(lake, tmp_path)
+    assert sorted((after - before).values()) == [1] * 4  # clean rows now, and dead letters as before
+    for command in (["compact", "--all", "--min-files", "2"], ["vacuum", "--grace", "0s"]):
+        run(lake, tmp_path, capsys, *command)
+        assert rows(lake, tmp_path) == after
+        report = audited(lake, tmp_path)
+        assert report.ok, report.differences
+        assert sum(source.replayed for source in report.sources) == 4
+    assert files(lake) == current(lake, tmp_path)
 
 
 def test_a_table_beside_plain_tables_in_glue_is_refused_before_anything_is_touched(local, tmp_path, capsys):

@@ -180,10 +180,13 @@ def unpack(archive: Path, folder: Path) -> None:
     part = folder.with_name(f"{folder.name}.{os.getpid()}")
     with tarfile.open(archive) as content:
         for member in content:
-            for target in wanted.get(member.name, ()) if member.isreg() else ():
+            targets = wanted.get(member.name, ()) if member.isreg() else ()
+            data = (
+                content.extractfile(member).read() if targets else b""
+            )  # once: to go back is to unzip from the beginning
+            for target in targets:
                 (part / target).parent.mkdir(parents=True, exist_ok=True)
-                with content.extractfile(member) as source, (part / target).open("wb") as out:
-                    out.write(source.read())
+                (part / target).write_bytes(data)
     part.rename(folder)
 
 

@@ -147,7 +147,7 @@ class Lake:
 
     def named(self) -> set[str]:
         """Files of any snapshot."""
-        return self.tools().tables.referenced("clean")
+        return self.tools().tables.needed("clean").files
 
     def files(self) -> set[str]:
         return {info.key for info in self.storage().list("clean")}
