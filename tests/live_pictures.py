@@ -62,7 +62,7 @@ def main() -> None:
                 rig.rest()
                 time.sleep(30)
                 take(page, rig, "rest")
-                rig.feed(rate=150, csv_every=15)
+                rig.feed(rate=150, csv_every=15, seed=2)
                 stall(rig)
                 take(page, rig, "stalled")
                 rig.rest()
