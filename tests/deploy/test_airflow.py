@@ -225,7 +225,9 @@ def _listed() -> set[tuple[str, str]]:
 
 
 def _place(resource: str) -> str:
-    """The README's word for a resource."""
+    """The README's word for a resource. A query's id says nothing of its workgroup."""
+    if ":" not in resource:
+        return {"?": "workgroup"}.get(resource, resource)
     _, _, _, _, _, name = resource.split(":", 5)
     found = {"job": "jobs", "workgroup": "workgroup", "qsr-alerts": "topic", "qsr-lake": "lake", "qsr-work": "work"}
     first, *rest = re.split("[/:]", name)
