@@ -36,9 +36,7 @@ GATE_FAILED: Final = 3
 MENDED_FIRST: Final = frozenset({1, UNUSABLE, GATE_FAILED, 5})  # "start again? no", docs/guarantees.md
 SUFFIXES: Final = (".csv", ".csv.gz")
 _EXIT: Final = re.compile(r"exit code (\d+)(?:[:,] (.*))?", re.DOTALL)  # how deploy/glue's scripts end a failed run
-_GONE: Final = (
-    "there is no file"  # an upload that another run moved after this one had looked: the next try looks again
-)
+_GONE: Final = "there is no file"  # another run took it after this one had looked: the next try looks again
 _LIVE: Final = frozenset({"STARTING", "RUNNING", "STOPPING", "WAITING"})
 
 
