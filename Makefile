@@ -173,7 +173,7 @@ $(AIRFLOW)/.made-from-lock: deploy/airflow/requirements.txt
 	touch $@
 
 .PHONY: test-airflow
-test-airflow: $(STAMP) s3a-jars $(AIRFLOW)/.made-from-lock ## the DAGs in a real Airflow, against moto and with our own commands (needs Python 3.13)
+test-airflow: $(STAMP) $(AIRFLOW)/.made-from-lock ## the DAGs in a real Airflow, against moto and with our own commands (needs Python 3.13)
 	AIRFLOW_PYTHON=$(abspath $(AIRFLOW)/bin/python) $(BIN)/python -m pytest --deploy tests/deploy/test_airflow.py $(ARGS)
 
 .PHONY: airflow-lock

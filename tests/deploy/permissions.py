@@ -172,8 +172,10 @@ def _kinesis(asked: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _glue(asked: Mapping[str, Any]) -> tuple[str, ...]:
-    """The catalog, the database and the table: Glue asks for each."""
+    """A job; or the catalog, the database and the table: Glue asks for each."""
     place = f"arn:aws:glue:{REGION}:{ACCOUNT}"
+    if "JobName" in asked:
+        return (f"{place}:job/{asked['JobName']}",)
     database, table = asked.get("DatabaseName"), asked.get("TableName")
     if not database:
         return (f"{place}:catalog", f"{place}:database/{asked['Name']}")
@@ -185,14 +187,15 @@ _RESOURCES = {
     "kinesis": _kinesis,
     "glue": _glue,
     "athena": lambda asked: (f"arn:aws:athena:{REGION}:{ACCOUNT}:workgroup/{asked.get('WorkGroup', ANY)}",),
-    "sns": lambda asked: (asked["TopicArn"],),
+    "cloudwatch": lambda _: ("*",),
+    "sns": lambda asked: (asked.get("TopicArn") or asked["TargetArn"],),
 }
 
 
 def _query(call: Call) -> Need:
     asked = {name: values[0] for name, values in parse_qs(call.body).items()}
     if call.service == "sns":
-        return Need(f"sns:{asked['Action']}", (asked.get("TopicArn", ANY),))
+        return Need(f"sns:{asked['Action']}", (asked.get("TopicArn") or asked.get("TargetArn", ANY),))
     if call.service == "monitoring":
         return Need(f"cloudwatch:{asked['Action']}", ("*",), {"cloudwatch:namespace": asked.get("Namespace", "")})
     raise ValueError(f"which permission does {call} take?")

@@ -31,14 +31,16 @@ pytestmark = [pytest.mark.deploy, pytest.mark.timeout(3600)]
 DAY = "2026-03-02"
 
 _BAG = f"""
-import json, pathlib
+import json, pathlib, time
 from airflow.dag_processing.dagbag import BundleDagBag
+began = time.process_time()
 folder = pathlib.Path({str(DAGS)!r})
 bag = BundleDagBag(folder, bundle_path=folder, bundle_name="dags")
 dags = bag.dags.values()
 print(json.dumps({{
     "errors": bag.import_errors,
-    "seconds": {{stat.file: stat.duration.total_seconds() for stat in bag.dagbag_stats}},
+    "files": sorted(stat.file for stat in bag.dagbag_stats),
+    "cpu": time.process_time() - began,
     "dags": {{dag.dag_id: [dag.catchup, dag.max_active_runs, bool(dag.deadline)] for dag in dags}},
     "retries": sorted({{task.retries for dag in dags for task in dag.tasks}}),
     "silent": [task.task_id for dag in dags for task in dag.tasks if not task.on_failure_callback],
@@ -64,8 +66,10 @@ def there():
 def test_dags_are_imported_quickly_and_without_an_error(airflow):
     bag = airflow.python(_BAG)
     assert bag["errors"] == {}
-    assert set(bag["seconds"]) == {"qsr_01_sensor.py", "qsr_02_end_to_end.py", "qsr_03_stream.py"}
-    assert max(bag["seconds"].values()) < 2, bag["seconds"]
+    assert bag["files"] == ["qsr_01_sensor.py", "qsr_02_end_to_end.py", "qsr_03_stream.py"]
+    assert (
+        bag["cpu"] < 2
+    )  # seconds for all three, what they import included; not on the clock, as others use this machine
     assert bag["dags"] == {name: [False, 1, True] for name in ("qsr_01_sensor", "qsr_02_end_to_end", "qsr_03_stream")}
     assert bag["retries"] == [3]
     assert bag["silent"] == []
@@ -225,7 +229,9 @@ def _listed() -> set[tuple[str, str]]:
 
 
 def _place(resource: str) -> str:
-    """The README's word for a resource."""
+    """The README's word for a resource. A query's id says nothing of its workgroup."""
+    if ":" not in resource:
+        return {"?": "workgroup"}.get(resource, resource)
     _, _, _, _, _, name = resource.split(":", 5)
     found = {"job": "jobs", "workgroup": "workgroup", "qsr-alerts": "topic", "qsr-lake": "lake", "qsr-work": "work"}
     first, *rest = re.split("[/:]", name)

@@ -105,7 +105,7 @@ def at_first_and_hourly(context: dict[str, Any]) -> None:
     """The alert, unless the run before failed, too, and this is not the hour's first one."""
     before, at = context["ti"].get_previous_dagrun(), context.get("logical_date")
     if before is None or before.state != "failed" or at is None or at.minute < WINDOW.total_seconds() // 60:
-        qsr_steps.ALERT(context)
+        qsr_steps.alert(context)
 
 
 with DAG(

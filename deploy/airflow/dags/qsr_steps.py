@@ -36,17 +36,20 @@ GATE_FAILED: Final = 3
 MENDED_FIRST: Final = frozenset({1, UNUSABLE, GATE_FAILED, 5})  # "start again? no", docs/guarantees.md
 SUFFIXES: Final = (".csv", ".csv.gz")
 _EXIT: Final = re.compile(r"exit code (\d+)(?:[:,] (.*))?", re.DOTALL)  # how deploy/glue's scripts end a failed run
-_GONE: Final = (
-    "there is no file"  # an upload that another run moved after this one had looked: the next try looks again
-)
+_GONE: Final = "there is no file"  # another run took it after this one had looked: the next try looks again
 _LIVE: Final = frozenset({"STARTING", "RUNNING", "STOPPING", "WAITING"})
 
-ALERT: Final = SnsNotifier(
-    aws_conn_id=qsr_settings.AWS,
-    target_arn="{{ qsr().topic_arn }}",
-    subject="{{ ti.dag_id }}: {{ ti.task_id.split('.')[-1] }} failed",
-    message="{{ ti.dag_id }} {{ run_id }}: {{ ti.task_id }} failed.\n\n{{ exception }}\n\n{{ ti.log_url }}",
-)
+
+def alert(context: Context) -> None:
+    """Tell the topic that a task has failed for good. A new notifier each time: one keeps the first text it rendered."""
+    SnsNotifier(
+        aws_conn_id=qsr_settings.AWS,
+        target_arn="{{ qsr().topic_arn }}",
+        subject="{{ ti.dag_id }}: {{ ti.task_id.split('.')[-1] }} failed",
+        message="{{ ti.dag_id }} {{ run_id }}: {{ ti.task_id }} failed.\n\n{{ exception }}\n\n{{ ti.log_url }}",
+    )(context)
+
+
 MACROS: Final = {"qsr": qsr_settings.deployment}
 DEFAULTS: Final = {
     "owner": "qsr",
@@ -54,7 +57,7 @@ DEFAULTS: Final = {
     "retry_delay": timedelta(minutes=2),
     "retry_exponential_backoff": True,
     "max_retry_delay": timedelta(minutes=20),
-    "on_failure_callback": ALERT,
+    "on_failure_callback": alert,
 }
 
 
