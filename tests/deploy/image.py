@@ -196,15 +196,14 @@ def _run(image: Image, command: str, _: Stages) -> Image:
 def _copy_in(image: Image, rest: str, stages: Stages) -> Image:
     """A folder's contents, or files; from the repository or from a stage."""
     source_root, words = REPOSITORY, shlex.split(rest)
+    left_out = ["__pycache__"]  # as .dockerignore says
     if words[0].startswith("--from="):
-        source_root, words = stages[words[0].removeprefix("--from=")].root, words[1:]
+        source_root, words, left_out = stages[words[0].removeprefix("--from=")].root, words[1:], []
     *sources, target = words
     place = image.root / (target.lstrip("/") if target.startswith("/") else f"{image.workdir.lstrip('/')}/{target}")
     for source in (source_root / name.lstrip("/") for name in sources):
         if source.is_dir():
-            shutil.copytree(
-                source, place, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__")
-            )
+            shutil.copytree(source, place, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*left_out))
             continue
         into = place / source.name if target.endswith("/") else place
         into.parent.mkdir(parents=True, exist_ok=True)
