@@ -323,7 +323,7 @@ class CsvConfig(Model):
     )
     reconcile_every: Annotated[Seconds, Field(gt=0)] = Field(
         3600.0,
-        description="With sqs everything is listed so often all the same, and at each start: events can get lost.",
+        description="With sqs everything is listed so often all the same, and at each start: events can be missing.",
     )
     settle: Seconds = Field(
         2.0, description="A local file is read once its size stayed the same for so long. S3 objects are whole."

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import os
+import pty
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
 
 from batch_app.cli import _parser, main
-from tests.audit_lake import REPOSITORY
+from tests.audit_lake import REPOSITORY, healthy_lake
 
 WRITERS = {"backfill", "ingest", "compact", "vacuum", "catalog sync", "dead-letters replay", "dead-letters discard"}
 NAMES_ITS_FILE = {
@@ -57,3 +61,35 @@ def test_every_command_is_in_the_readme_or_on_the_page_of_the_batch_application(
     text = "".join((REPOSITORY / name).read_text() for name in ("README.md", "docs/batch.md", "docs/dead-letters.md"))
     for name in COMMANDS:
         assert re.search(rf"\b{name.split()[-1]}\b", text), name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        (["compact", "--all", "--min-files", "2"], "files"),
+        (["vacuum"], "every file of the lake"),
+        (["audit"], "audit"),
+        (["query", "SELECT COUNT(*) FROM clean"], "asking"),
+    ],
+)
+def test_long_work_says_on_a_terminal_how_far_it_is_and_is_silent_in_a_pipe(tmp_path, orders, arguments, shown):
+    config = healthy_lake(str(tmp_path / "lake"), orders).config_file(tmp_path)
+    command = [sys.executable, "-m", "batch_app", *arguments, "--config", config]
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=theirs) as child:
+        os.close(theirs)
+        said = b""
+        while chunk := _read(ours):
+            said += chunk
+    os.close(ours)
+    assert child.returncode == 0
+    assert shown in said.decode()
+    silent = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert silent.stderr == ""
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65536)
+    except OSError:  # the other end is closed
+        return b""

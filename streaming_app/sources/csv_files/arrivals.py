@@ -95,10 +95,11 @@ class Arrivals:
             self._settle(key)
 
     def stop(self) -> None:
-        """End, deleting what is done; the thread is not waited for."""
+        """End: delete what is done and give back the rest. The thread is not waited for; it gives back what it gets last."""
         self._stopping.set()
         with suppress(IngestError):
             self._delete_done()
+        self._give_back()
 
     # The planner's side.
 
@@ -162,6 +163,7 @@ class Arrivals:
                 self._failed(error)
                 self._stopping.wait(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
+        self._give_back()
 
     def _receive(self, wait: int) -> None:
         messages = self._queue.receive(wait)
@@ -222,7 +224,14 @@ class Arrivals:
             short = [held for held in self._held.values() if held.hidden_until - now < VISIBILITY / 2]
             for held in short:
                 held.hidden_until = now + VISIBILITY
-        self._queue.extend([held.receipt for held in short])
+        self._queue.hide([held.receipt for held in short], VISIBILITY)
+
+    def _give_back(self) -> None:
+        """Whoever comes next need not wait until messages are seen again; where this fails, they are in some minutes."""
+        with self._lock:
+            receipts = [held.receipt for held in self._held.values()]
+        with suppress(IngestError):
+            self._queue.hide(receipts, 0)
 
     def _failed(self, error: Exception) -> None:
         if not self._problem:

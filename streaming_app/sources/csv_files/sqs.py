@@ -53,8 +53,8 @@ class Queue(Protocol):
         """Be done with messages; one that cannot be deleted now comes again."""
         ...
 
-    def extend(self, receipts: Sequence[str]) -> None:
-        """Hide messages for another `VISIBILITY`; one that is gone is left alone."""
+    def hide(self, receipts: Sequence[str], seconds: int) -> None:
+        """Hide messages for so long from now on, 0 gives them back at once; one that is gone is left alone."""
         ...
 
 
@@ -91,9 +91,9 @@ class SqsQueue:
             with self._explained():
                 self._client.delete_message_batch(QueueUrl=self._url, Entries=entries)
 
-    def extend(self, receipts: Sequence[str]) -> None:
+    def hide(self, receipts: Sequence[str], seconds: int) -> None:
         """See Queue. Raises ConfigError and SourceError."""
-        for entries in _entries(receipts, VisibilityTimeout=VISIBILITY):
+        for entries in _entries(receipts, VisibilityTimeout=seconds):
             with self._explained():
                 self._client.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
 
