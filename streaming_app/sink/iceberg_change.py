@@ -49,8 +49,10 @@ class Change:
     def append(self, files: Iterable[NewFile]) -> None:
         """Add files."""
         with self._transaction.update_snapshot(self._summary).merge_append() as snapshot:
-            for file in files:
-                snapshot.append_data_file(self._data_file(file))
+            with ThreadPoolExecutor(_THREADS, "iceberg") as pool:
+                entries = list(pool.map(self._data_file, files))
+            for entry in entries:
+                snapshot.append_data_file(entry)
         self._changed = True
 
     def replace(self, gone: Iterable[Any], new: Iterable[NewFile], *, same: bool) -> None:
