@@ -134,7 +134,13 @@ class IcebergTables:
         for version in self._asked(name, lambda table: [table.metadata_location]):
             if self._current.get(name, ("",))[0] != version:
                 found = self._asked(name, lambda table: entries_of(table, table.current_snapshot()))
-                self._current[name] = (version, self._below(entry.file_path for entry in found))
+                keys = self._below(entry.file_path for entry in found)
+                if len(keys) < len(found):
+                    raise SinkError(
+                        f"{self._title(name)} has {len(found) - len(keys)} files outside {self._root}, which an engine wrote; only"
+                        " engines can read it whole"
+                    )
+                self._current[name] = (version, keys)
             return self._current[name][1]
         return frozenset()
 

@@ -59,8 +59,8 @@ class Change:
         """Remove entries and add files; `same`: with the same rows. Raises SinkError where an engine has deleted single rows."""
         if any(deletes_of(self.table)):
             raise SinkError(
-                "an engine has deleted or updated rows of it by delete files, which say rows of the old files; first have Spark"
-                " apply them: CALL system.rewrite_data_files(table => ..., options => map('delete-file-threshold', '1'))"
+                "an engine has deleted or updated rows of the table by delete files, which name rows of the old files; first have"
+                " Spark apply them (docs/iceberg.md, delete files)"
             )
         update = self._rewrite() if same else self._transaction.update_snapshot(self._summary).overwrite()
         with update as snapshot:

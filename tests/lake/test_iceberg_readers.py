@@ -193,12 +193,12 @@ def write_odd_rows(lake: LakeBuilder) -> None:
         "item": pa.array(TEXTS),
         "quantity": pa.array(NUMBERS, pa.int32()),
         "order_date": pa.array([date(moment.year, moment.month, moment.day) for moment in TIMES]),
-        "quality_warnings": pa.array(WARNINGS, pa.list_(pa.string())),
         "stage": pa.nulls(4, pa.string()),
         "reasons": pa.nulls(4, pa.list_(pa.string())),
     }
     for name, column in made.items():
         rows = rows.set_column(rows.schema.get_field_index(name), name, column)
+    rows = rows.append_column("quality_warnings", pa.array(WARNINGS, pa.list_(pa.string())))
     epoch = lake.read("csv", [file_read("odd.csv", 4)])
     lake.checkpoint("csv").put("offsets/0", b"v1\n{}\n" + json.dumps({"epoch": epoch}).encode())
     writer = TaskWriter(lake.options("csv"))
@@ -250,8 +250,14 @@ def test_rows_that_an_engine_deletes_are_not_brought_back(rig, trino, aws):
     for arguments in (["compact", "--all"], ["query", "SELECT COUNT(*) FROM clean"], ["backfill", "--rescue", "city"]):
         assert "has delete files" in command(rig, *arguments, code=6)
     assert "an engine has deleted or updated rows" in command(rig, "audit", "--settled", code=1)
-    threshold = "options => map('delete-file-threshold', '1')"
-    by_spark(aws, f"CALL ice.system.rewrite_data_files(table => 'restaurants.clean', {threshold})")
+    calls = [
+        f"CALL ice.system.{name}(table => 'restaurants.clean', options => map({options}))"
+        for name, options in {
+            "rewrite_data_files": "'delete-file-threshold', '1'",
+            "rewrite_position_delete_files": "'rewrite-all', 'true'",
+        }.items()
+    ]
+    by_spark(aws, *calls)
     asked = json.loads(command(rig, "query", "SELECT COUNT(*) n FROM clean", "--json"))
     assert [[row["n"]] for row in asked] == left == trino.ask("SELECT COUNT(*) FROM ice.restaurants.clean")
 
