@@ -40,8 +40,7 @@ def require_whole_files(tables: IcebergTables | None, what: str, names: Sequence
         if tables and tables.deletes_rows(name):
             raise SinkError(
                 f"the Iceberg table {name} has delete files: an engine has deleted or updated single rows, and {what} reads"
-                " whole files; use the engine (query --engine athena), or first have Spark apply them: CALL"
-                " system.rewrite_data_files(table => ..., options => map('delete-file-threshold', '1'))"
+                " whole files; ask the engine itself, or first have Spark apply them (docs/iceberg.md, delete files)"
             )
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from batch_app.output import cell, console, print_fitting, status, table
+from batch_app.tables import open_iceberg
 from streaming_app.arguments import load_all
 from streaming_app.catalog import GlueCatalog, Mode, Partition, open_catalog
 from streaming_app.catalog.sync import CatalogState, TableState, compare, mend
@@ -15,11 +16,18 @@ from streaming_app.config import Loaded
 from streaming_app.errors import ConfigError
 from streaming_app.storage import Storage, open_storage
 
+if TYPE_CHECKING:
+    from streaming_app.sink.iceberg import IcebergTables
+
 _NAMED: Final = 5  # partitions of a list that people see; JSON has all
 
 
 def sync(options: argparse.Namespace) -> int:
     """`catalog sync`. Raises ConfigError, with nothing changed, for drift that is not safe to mend."""
+    loaded, _ = load_all(options.config, options.overrides)
+    tables = open_iceberg(loaded)
+    if tables:
+        return _adopt(options, loaded, tables)
     catalog, lake = _open(options)
     with status("comparing the catalog with the lake"):
         state = compare(catalog, lake)
@@ -27,6 +35,14 @@ def sync(options: argparse.Namespace) -> int:
             mend(catalog, state)
     document = {"dry_run": options.dry_run, **state.to_json()}
     _print(options, document, lambda: _print_sync(state, dry_run=options.dry_run))
+    return 0
+
+
+def _adopt(options: argparse.Namespace, loaded: Loaded, tables: IcebergTables) -> int:
+    from batch_app.catalog.iceberg import adopt, show_adopted  # noqa: PLC0415 - pyspark: only where it is needed
+
+    done = adopt(loaded, tables, dry_run=options.dry_run)
+    _print(options, done.to_json(), lambda: show_adopted(done))
     return 0
 
 

@@ -134,7 +134,7 @@ def _remove(lake: Storage, keys: Iterable[str], *, dry_run: bool) -> None:
 def _orphans(config: Config, tools: Tools, before: float, done: Cleaning, *, many: bool) -> list[str]:
     """Files that readers see and nobody owns."""
     files = LakeFiles(tools.lake)  # before any ledger is read: a file is visible only after its entry is there
-    for key in _owned(config, tools.lake, tools.book):
+    for key in owned(config, tools.lake, tools.book):
         files.listed(key)
     keys = []
     orphans = list(files.orphans())
@@ -163,7 +163,7 @@ def _named(tables: IcebergTables | None) -> set[str]:
     return {key for name in TABLES if tables for key in tables.needed(name).files}
 
 
-def _owned(config: Config, lake: Storage, book: CompactionBook) -> Iterator[str]:
+def owned(config: Config, lake: Storage, book: CompactionBook) -> Iterator[str]:
     """Keys of all files that some entry owns, whether it is published or not."""
     options = config.lake.s3.storage_options()
     for source in INPUT_SOURCES:
@@ -204,7 +204,7 @@ def _unnamed(config: Config, tools: Tools, tables: IcebergTables, before: float,
     gone = [info for info in listed.values() if info.key not in named and info.modified.timestamp() < before]
     replaced = [info for info in gone if compactions.find(info.key)]
     taken = {info.key for info in gone}.difference(info.key for info in replaced)
-    done.taken_out += sorted(taken.intersection(_owned(config, tools.lake, tools.book)))
+    done.taken_out += sorted(taken.intersection(owned(config, tools.lake, tools.book)))
     left = [info for info in metadata if _is_left(info, needed, min(before, time.time() - _COMMIT))]
     for removed, infos in ((done.replaced, replaced), (done.metadata, left)):
         for info in infos:

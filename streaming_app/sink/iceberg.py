@@ -94,7 +94,7 @@ class IcebergTables:
                 self._once(name, mark, lambda change, name=name: change.append(files[name]))  # type: ignore[misc]
 
     def add(self, files: Mapping[str, Sequence[NewFile]], summary: Mapping[str, str]) -> int:
-        """Make files part of the tables that are not yet, for writers without batches; returns how many. Reads the manifests."""
+        """Make files part of the tables that are not yet, in one commit for each; returns how many. Reads the manifests."""
         return sum(self._add(name, files[name], summary) for name in (CLEAN, DEAD_LETTER) if files.get(name))
 
     def replace(
@@ -108,8 +108,9 @@ class IcebergTables:
     ) -> bool:
         """Put files in other files' place, in one commit; True when they are there then, also where they were before.
 
-        `same`: they hold the same rows, and the commit says so. False when the table names neither these nor those: it has gone on since. Raises SinkError, and changes nothing, where
-        it names some of them only. The old files stay where they are: readers of earlier snapshots still need them.
+        False when the table names neither these nor those: it has gone on since. `same`: they hold the same rows, and the commit
+        says so. The old files stay where they are, as readers of earlier snapshots still need them. Raises SinkError, and
+        changes nothing, where the table names some of the files only, or where an engine has deleted single rows.
         """
         stands = False
 
@@ -133,9 +134,19 @@ class IcebergTables:
         for version in self._asked(name, lambda table: [table.metadata_location]):
             if self._current.get(name, ("",))[0] != version:
                 found = self._asked(name, lambda table: entries_of(table, table.current_snapshot()))
-                self._current[name] = (version, self._below(entry.file_path for entry in found))
+                keys = self._below(entry.file_path for entry in found)
+                if len(keys) < len(found):
+                    raise SinkError(
+                        f"{self._title(name)} has {len(found) - len(keys)} files outside {self._root}, which an engine wrote; only"
+                        " engines can read it whole"
+                    )
+                self._current[name] = (version, keys)
             return self._current[name][1]
         return frozenset()
+
+    def is_empty(self, name: str) -> bool:
+        """Whether a table is not there, or never had a commit. SinkError."""
+        return not self._asked(name, lambda table: table.metadata.snapshots)
 
     def deletes_rows(self, name: str) -> bool:
         """Whether an engine has taken single rows out of a table's files, which only readers of the table know. SinkError."""

@@ -49,16 +49,18 @@ class Change:
     def append(self, files: Iterable[NewFile]) -> None:
         """Add files."""
         with self._transaction.update_snapshot(self._summary).merge_append() as snapshot:
-            for file in files:
-                snapshot.append_data_file(self._data_file(file))
+            with ThreadPoolExecutor(_THREADS, "iceberg") as pool:
+                entries = list(pool.map(self._data_file, files))
+            for entry in entries:
+                snapshot.append_data_file(entry)
         self._changed = True
 
     def replace(self, gone: Iterable[Any], new: Iterable[NewFile], *, same: bool) -> None:
         """Remove entries and add files; `same`: with the same rows. Raises SinkError where an engine has deleted single rows."""
         if any(deletes_of(self.table)):
             raise SinkError(
-                "an engine has deleted or updated rows of it by delete files, which say rows of the old files; first have Spark"
-                " apply them: CALL system.rewrite_data_files(table => ..., options => map('delete-file-threshold', '1'))"
+                "an engine has deleted or updated rows of the table by delete files, which name rows of the old files; first have"
+                " Spark apply them (docs/iceberg.md, delete files)"
             )
         update = self._rewrite() if same else self._transaction.update_snapshot(self._summary).overwrite()
         with update as snapshot:

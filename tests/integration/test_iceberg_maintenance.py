@@ -311,6 +311,29 @@ def test_dead_letters_are_replayed_once_in_a_compacted_table_and_proved_through_
     assert files(lake) == current(lake, tmp_path)
 
 
+def test_a_lake_of_plain_parquet_becomes_an_iceberg_table_by_sync(tmp_path, orders, capsys):
+    lake = healthy_lake(str(tmp_path / "lake"), orders)
+    assert (
+        main(["compact", "--config", lake.config_file(tmp_path), "--all", "--table", "dead_letter", "--min-files", "2"])
+        == 0
+    )
+    go_on(lake)
+    lake.iceberg = {"type": "hadoop", "namespace": "qsr"}
+    assert {finding.kind for finding in audited(lake, tmp_path).differences} >= {Kind.MISSING_FILE}
+    planned = run(lake, tmp_path, capsys, "catalog", "sync", "--dry-run")
+    done = run(lake, tmp_path, capsys, "catalog", "sync")
+    assert done == {**planned, "dry_run": False}
+    assert sum(done["files"].values()) == len(files(lake)) == len(current(lake, tmp_path))
+    report = audited(lake, tmp_path)
+    assert report.ok, report.differences
+    go_on_with_files(lake)
+    compact(lake, tmp_path, capsys)
+    vacuum(lake, tmp_path, capsys)
+    assert audited(lake, tmp_path).ok
+    again = run(lake, tmp_path, capsys, "catalog", "sync")
+    assert (again["files"], again["kept"]) == ({}, ["clean", "dead_letter"])
+
+
 def test_a_table_beside_plain_tables_in_glue_is_refused_before_anything_is_touched(local, tmp_path, capsys):
     before = files(local)
     more = [

@@ -126,12 +126,12 @@ def sales(table: pa.Table) -> list[list[Any]]:
     return rows
 
 
-def require_equal_sales(rig: Rig, trino, aws) -> list[list[Any]]:
-    """All engines give what pyiceberg gives; returns that."""
+def require_equal_sales(rig: Rig, trino, aws, *more: str) -> tuple[list[list[Any]], list[Any]]:
+    """All engines give what pyiceberg gives; returns that, and what Spark answers to more questions."""
     expected = sales(tables(rig)._load("clean").scan().to_arrow())
     found = trino.ask(SALES.format("ice.restaurants."))
     assert [[row[0], row[1], Decimal(row[2]), Decimal(row[3])] for row in found] == expected
-    (found,) = by_spark(aws, SALES.format("ice.restaurants."))
+    found, *answers = by_spark(aws, SALES.format("ice.restaurants."), *more)
     assert [
         [row[0], row[1], Decimal(row[2]), Decimal(row[3]).quantize(CENT, ROUND_HALF_UP)] for row in found
     ] == expected
@@ -140,21 +140,21 @@ def require_equal_sales(rig: Rig, trino, aws) -> list[list[Any]]:
         source, orders, revenue, average = row.values()
         assert [source, orders, revenue] == wanted[:3]
         assert abs(average - wanted[3]) <= CENT / 2  # DuckDB's average is a double
-    return expected
+    return expected, answers
 
 
 def test_sales_are_the_same_on_every_engine_before_and_after_maintenance(rig, trino, aws):
-    expected = require_equal_sales(rig, trino, aws)
+    stream = "stream ice.restaurants.clean"
+    expected, streamed = require_equal_sales(rig, trino, aws, stream)
     assert [row[0] for row in expected] == ["batch", "stream"]
-    (appended,) = by_spark(aws, "stream ice.restaurants.clean")
+    assert streamed == [sum(row[1] for row in expected)]
     done = json.loads(command(rig, "compact", "--all", "--min-files", "2", "--json"))
     assert done["written_files"] < done["replaced_files"]
-    assert require_equal_sales(rig, trino, aws) == expected
     # A reader of what was added passes over the compaction's snapshots, and gets no row a second time.
-    assert by_spark(aws, "stream ice.restaurants.clean") == [appended] == [sum(row[1] for row in expected)]
+    assert require_equal_sales(rig, trino, aws, stream) == (expected, streamed)
     removed = json.loads(command(rig, "vacuum", "--grace", "0s", "--json"))
     assert removed["replaced"]["files"] == done["replaced_files"]
-    assert require_equal_sales(rig, trino, aws) == expected
+    assert require_equal_sales(rig, trino, aws) == (expected, [])
     command(rig, "audit", "--settled")
 
 
@@ -193,12 +193,12 @@ def write_odd_rows(lake: LakeBuilder) -> None:
         "item": pa.array(TEXTS),
         "quantity": pa.array(NUMBERS, pa.int32()),
         "order_date": pa.array([date(moment.year, moment.month, moment.day) for moment in TIMES]),
-        "quality_warnings": pa.array(WARNINGS, pa.list_(pa.string())),
         "stage": pa.nulls(4, pa.string()),
         "reasons": pa.nulls(4, pa.list_(pa.string())),
     }
     for name, column in made.items():
         rows = rows.set_column(rows.schema.get_field_index(name), name, column)
+    rows = rows.append_column("quality_warnings", pa.array(WARNINGS, pa.list_(pa.string())))
     epoch = lake.read("csv", [file_read("odd.csv", 4)])
     lake.checkpoint("csv").put("offsets/0", b"v1\n{}\n" + json.dumps({"epoch": epoch}).encode())
     writer = TaskWriter(lake.options("csv"))
@@ -250,8 +250,14 @@ def test_rows_that_an_engine_deletes_are_not_brought_back(rig, trino, aws):
     for arguments in (["compact", "--all"], ["query", "SELECT COUNT(*) FROM clean"], ["backfill", "--rescue", "city"]):
         assert "has delete files" in command(rig, *arguments, code=6)
     assert "an engine has deleted or updated rows" in command(rig, "audit", "--settled", code=1)
-    threshold = "options => map('delete-file-threshold', '1')"
-    by_spark(aws, f"CALL ice.system.rewrite_data_files(table => 'restaurants.clean', {threshold})")
+    calls = [
+        f"CALL ice.system.{name}(table => 'restaurants.clean', options => map({options}))"
+        for name, options in {
+            "rewrite_data_files": "'delete-file-threshold', '1'",
+            "rewrite_position_delete_files": "'rewrite-all', 'true'",
+        }.items()
+    ]
+    by_spark(aws, *calls)
     asked = json.loads(command(rig, "query", "SELECT COUNT(*) n FROM clean", "--json"))
     assert [[row["n"]] for row in asked] == left == trino.ask("SELECT COUNT(*) FROM ice.restaurants.clean")
 
