@@ -163,6 +163,7 @@ module "airflow" {
   bucket        = module.work.name
   prefix        = "artifacts/airflow"
   dags          = "${local.project}/deploy/airflow/dags"
+  requirements  = "${local.project}/deploy/airflow/requirements.txt"
   variables     = { qsr = local.made }
   statements    = local.access.airflow
 }

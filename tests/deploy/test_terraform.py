@@ -273,7 +273,7 @@ def fetched(account, folder: Path) -> list[str]:
 
 def test_airflow_host_fetches_dags_and_what_terraform_made(account, tmp_path):
     dags = {f"dags/{file.name}" for file in (REPOSITORY / "deploy/airflow/dags").glob("*.py")}
-    assert set(fetched(account, tmp_path)) == {"variables.json"} | dags
+    assert set(fetched(account, tmp_path)) == {"variables.json", "requirements.txt"} | dags
     told = json.loads((tmp_path / "variables.json").read_text())["qsr"]
     assert told == {name: account.portfolio_outputs[name] for name in told}
     assert {"lake_uri", "config_uri", "jobs", "named_queries", "topic_arn"} <= set(told)

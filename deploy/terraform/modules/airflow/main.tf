@@ -21,15 +21,15 @@ data "aws_region" "current" {}
 
 locals {
   first_start = templatefile("${path.module}/first_start.sh.tftpl", {
-    airflow = var.airflow_version
-    bucket  = var.bucket
-    prefix  = var.prefix
-    region  = data.aws_region.current.name
-    fetch   = trimspace(file("${path.module}/fetch.py"))
+    boto3  = regex("boto3==([0-9.]+)", file(var.requirements))[0]
+    bucket = var.bucket
+    prefix = var.prefix
+    region = data.aws_region.current.name
+    fetch  = trimspace(file("${path.module}/fetch.py"))
   })
 }
 
-# What the host fetches: the DAGs, and the variable that they read, which says what was made here.
+# What the host fetches: the DAGs, the lock of what they need, and the variable that they read, which says what was made here.
 resource "aws_s3_object" "dag" {
   # checkov:skip=CKV_AWS_186: Objects take the bucket's encryption, which is the KMS key where there is one.
   for_each = fileset(var.dags, "**/*.py")
@@ -37,6 +37,13 @@ resource "aws_s3_object" "dag" {
   bucket  = var.bucket
   key     = "${var.prefix}/dags/${each.key}"
   content = file("${var.dags}/${each.key}")
+}
+
+resource "aws_s3_object" "requirements" {
+  # checkov:skip=CKV_AWS_186: Objects take the bucket's encryption, which is the KMS key where there is one.
+  bucket  = var.bucket
+  key     = "${var.prefix}/requirements.txt"
+  content = file(var.requirements)
 }
 
 resource "aws_s3_object" "variables" {
@@ -95,6 +102,9 @@ resource "aws_instance" "this" {
   }
 
   tags = { Name = var.name }
+
+  # Its first start fetches them.
+  depends_on = [aws_s3_object.dag, aws_s3_object.requirements, aws_s3_object.variables, aws_iam_role_policy.this]
 
   lifecycle {
     ignore_changes = [ami] # a newer image is no reason to lose the machine

@@ -14,12 +14,6 @@ variable "ami_id" {
   default     = null
 }
 
-variable "airflow_version" {
-  description = "Airflow's version."
-  type        = string
-  default     = "3.3.2"
-}
-
 variable "vpc_id" {
   description = "The VPC."
   type        = string
@@ -48,6 +42,11 @@ variable "prefix" {
 
 variable "dags" {
   description = "Folder of DAGs, which are uploaded and brought to the machine within a minute or two."
+  type        = string
+}
+
+variable "requirements" {
+  description = "The lock, with hashes, of Airflow and what the DAGs need; the machine installs exactly that at its first start."
   type        = string
 }
 
