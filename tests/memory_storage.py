@@ -116,25 +116,42 @@ class Cut(Exception):
     """The process died here."""
 
 
-class CutOffStorage:
-    """Passes everything on, until `changes` changes were made; the next one raises Cut and so does all after it.
+class Changes:
+    """So many changes are made, then the process dies with `died`; `lost_answer`: the one at which it dies is still carried out.
 
-    `lost_answer`: the change at which it dies is still carried out. A deletion of many keys counts key by key.
+    Of one storage or of several together (`of`).
     """
 
-    def __init__(self, inner: Storage, changes: int, *, lost_answer: bool = False) -> None:
-        self._inner, self._left, self._lost = inner, changes, lost_answer
+    def __init__(self, left: int, *, lost_answer: bool = False, died: type[BaseException] = Cut) -> None:
+        self.left, self._lost, self._died = left, lost_answer, died
+
+    def of(self, inner: Any) -> CutOffStorage:
+        return CutOffStorage(inner, self)
+
+    def make(self, do: Callable[[], Any]) -> Any:
+        self.left -= 1
+        if self.left >= 0:
+            return do()
+        if self.left == -1 and self._lost:
+            do()
+        raise self._died
+
+
+class CutOffStorage:
+    """Passes everything on, until the `changes` were made; the next one dies and so does all after it.
+
+    A deletion of many keys counts key by key.
+    """
+
+    def __init__(self, inner: Storage, changes: int | Changes, *, lost_answer: bool = False) -> None:
+        self._inner = inner
+        self._changes = changes if isinstance(changes, Changes) else Changes(changes, lost_answer=lost_answer)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
     def _change(self, do: Callable[[], Any]) -> Any:
-        self._left -= 1
-        if self._left >= 0:
-            return do()
-        if self._left == -1 and self._lost:
-            do()
-        raise Cut
+        return self._changes.make(do)
 
     def put(self, key: str, data: bytes) -> None:
         self._change(lambda: self._inner.put(key, data))

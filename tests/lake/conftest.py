@@ -6,8 +6,10 @@ import os
 
 import pytest
 
+from tests.fault.rig import STREAM
 from tests.lake.trino_server import trino_server
 from tests.moto_server import CREDENTIALS, moto_server
+from tests.strict_kinesis import strict_kinesis
 
 
 @pytest.fixture(scope="session")
@@ -20,4 +22,11 @@ def aws():
 @pytest.fixture(scope="session")
 def trino(aws, tmp_path_factory):
     with trino_server(tmp_path_factory.mktemp("trino"), aws.url) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def kinesis():
+    with strict_kinesis() as server:
+        server.create(STREAM, shards=2)
         yield server

@@ -5,9 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from decimal import Decimal
 
 from tests.fault.rig import REPOSITORY
 from tests.moto_server import CREDENTIALS, REGION
+
+S3A = REPOSITORY / "build/s3a"
+SALES = (
+    "SELECT input_source, COUNT(*) total_orders, SUM(amount) revenue, AVG(amount) avg_ticket_size FROM {}clean"
+    " GROUP BY input_source ORDER BY input_source"
+)
+CENT = Decimal("0.01")
 
 
 def catalog(aws, database: str, partitions: str) -> dict[str, str]:

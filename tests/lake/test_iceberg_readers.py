@@ -30,37 +30,10 @@ from tests.audit_lake import LakeBuilder, file_read, healthy_lake, judged
 from tests.fault.rig import REPOSITORY, STREAM, Rig
 from tests.lake import spark_iceberg
 from tests.lake.rest_catalog import rest_catalog
-from tests.lake.trino_server import trino_server
-from tests.moto_server import CREDENTIALS, REGION, moto_server
-from tests.strict_kinesis import strict_kinesis
+from tests.lake.running import CENT, S3A, SALES
+from tests.moto_server import CREDENTIALS, REGION
 
 pytestmark = [pytest.mark.lake, pytest.mark.timeout(1800)]
-S3A = REPOSITORY / "build/s3a"
-SALES = (
-    "SELECT input_source, COUNT(*) total_orders, SUM(amount) revenue, AVG(amount) avg_ticket_size FROM {}clean"
-    " GROUP BY input_source ORDER BY input_source"
-)
-CENT = Decimal("0.01")
-
-
-@pytest.fixture(scope="module")
-def aws():
-    with moto_server() as server:
-        os.environ.update(CREDENTIALS)
-        yield server
-
-
-@pytest.fixture(scope="module")
-def trino(aws, tmp_path_factory):
-    with trino_server(tmp_path_factory.mktemp("trino"), aws.url) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def kinesis():
-    with strict_kinesis() as server:
-        server.create(STREAM, shards=2)
-        yield server
 
 
 def in_glue(aws, namespace: str) -> dict[str, str]:

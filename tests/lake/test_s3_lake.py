@@ -24,24 +24,10 @@ from streaming_app.sink.datasource import TaskWriter
 from streaming_app.storage import open_storage
 from tests.audit_lake import LakeBuilder, file_read, judged
 from tests.fault.rig import REPOSITORY, STREAM, Rig
-from tests.lake.running import catalog, command
+from tests.lake.running import CENT, S3A, SALES, catalog, command
 from tests.moto_server import REGION
-from tests.strict_kinesis import strict_kinesis
 
 pytestmark = [pytest.mark.lake, pytest.mark.timeout(1800)]
-S3A = REPOSITORY / "build/s3a"
-SALES = (
-    "SELECT input_source, COUNT(*) total_orders, SUM(amount) revenue, AVG(amount) avg_ticket_size FROM {}clean"
-    " GROUP BY input_source ORDER BY input_source"
-)
-CENT = Decimal("0.01")
-
-
-@pytest.fixture(scope="module")
-def kinesis():
-    with strict_kinesis() as server:
-        server.create(STREAM, shards=2)
-        yield server
 
 
 def loaded(overrides: list[str]):

@@ -11,31 +11,7 @@ from hypothesis import strategies as st
 
 from streaming_app.errors import SinkError
 from tests.compaction_lake import canonical, compact, compactor, positions, write_files
-from tests.memory_storage import Cut, CutOffStorage, MemoryStorage
-
-
-class Shared:
-    """Changes of lake and book counted together."""
-
-    def __init__(self, changes: int, *, lost_answer: bool) -> None:
-        self.left, self.lost_answer = changes, lost_answer
-
-    def of(self, inner) -> CutOffStorage:
-        return _Counted(inner, self)
-
-
-class _Counted(CutOffStorage):
-    def __init__(self, inner, shared):
-        super().__init__(inner, 0)
-        self._shared = shared
-
-    def _change(self, do):
-        self._shared.left -= 1
-        if self._shared.left >= 0:
-            return do()
-        if self._shared.left == -1 and self._shared.lost_answer:
-            do()
-        raise Cut
+from tests.memory_storage import Changes, Cut, MemoryStorage
 
 
 def lake_of(orders, files: int = 5):
@@ -47,13 +23,13 @@ def lake_of(orders, files: int = 5):
 
 def changes_of_a_whole_run(orders) -> int:
     lake, book, _ = lake_of(orders)
-    shared = Shared(10**6, lost_answer=False)
+    shared = Changes(10**6, lost_answer=False)
     compact(compactor(shared.of(lake), shared.of(book), orders))
     return 10**6 - shared.left
 
 
 def run_cut_off(lake, book, orders, changes: int, *, lost_answer: bool) -> None:
-    shared = Shared(changes, lost_answer=lost_answer)
+    shared = Changes(changes, lost_answer=lost_answer)
     with pytest.raises(Cut):
         compact(compactor(shared.of(lake), shared.of(book), orders))
 
@@ -88,7 +64,7 @@ cut = st.tuples(st.integers(0, 14), st.booleans())
 def test_crashes_on_crashes_with_late_files_and_staged_files_lost_in_between(orders, cuts, lose):
     lake, book, rows = lake_of(orders)
     for number, (at, lost_answer) in enumerate(cuts):
-        shared = Shared(at, lost_answer=lost_answer)
+        shared = Changes(at, lost_answer=lost_answer)
         with suppress(Cut):
             compact(compactor(shared.of(lake), shared.of(book), orders))
         write_files(lake, orders, 1, begin=1000 + 10 * number)  # the stream goes on

@@ -30,7 +30,7 @@ from streaming_app.sink.iceberg_hadoop import HadoopCatalog
 from streaming_app.storage import open_storage
 from tests.audit_lake import LakeBuilder
 from tests.compaction_lake import START, clean_rows, write
-from tests.memory_storage import CutOffStorage
+from tests.memory_storage import Changes
 
 pytest.importorskip("pyiceberg")
 DAY = "order_date=2026-03-02"
@@ -38,30 +38,6 @@ DAY = "order_date=2026-03-02"
 
 class Died(BaseException):
     """The process was killed here: nobody catches it."""
-
-
-class Shared:
-    """Changes of lake, book and catalog counted together."""
-
-    def __init__(self, changes: int, *, lost_answer: bool = False) -> None:
-        self.left, self.lost_answer = changes, lost_answer
-
-    def of(self, inner) -> CutOffStorage:
-        return _Counted(inner, self)
-
-
-class _Counted(CutOffStorage):
-    def __init__(self, inner, shared):
-        super().__init__(inner, 0)
-        self._shared = shared
-
-    def _change(self, do):
-        self._shared.left -= 1
-        if self._shared.left >= 0:
-            return do()
-        if self._shared.left == -1 and self._shared.lost_answer:
-            do()
-        raise Died
 
 
 class Lake:
@@ -90,7 +66,7 @@ class Lake:
     def storage(self, place: str = ""):
         return open_storage(f"{self._root}/{place}" if place else str(self._root))
 
-    def tools(self, shared: Shared | None = None) -> Tools:
+    def tools(self, shared: Changes | None = None) -> Tools:
         """What the commands work with, everything that changes something counted."""
         made = open_tools(self.loaded, self.suite, Wanted(min_files=2), 0.0)
         if shared is None:
@@ -104,7 +80,7 @@ class Lake:
         worker = replace(made.compactor, lake=lake, book=book)
         return replace(made, lake=lake, book=book, compactor=worker)
 
-    def compact(self, shared: Shared | None = None) -> Outcome:
+    def compact(self, shared: Changes | None = None) -> Outcome:
         """What the command does."""
         tools, outcome = self.tools(shared), Outcome(dry_run=False)
         outcome.finished = tools.book.finish()
@@ -113,7 +89,7 @@ class Lake:
             tools.compactor.run(group, since, outcome)
         return outcome
 
-    def vacuum(self, shared: Shared | None = None) -> Cleaning:
+    def vacuum(self, shared: Changes | None = None) -> Cleaning:
         done = Cleaning(dry_run=False)
         vacuum_with(self.tools(shared), self.loaded.config, 0.0, done)
         return done
@@ -164,7 +140,7 @@ def lake(prepared):
 
 
 def changes_of(work) -> int:
-    shared = Shared(10**6)
+    shared = Changes(10**6, died=Died)
     work(shared)
     return 10**6 - shared.left
 
@@ -176,7 +152,7 @@ def test_a_compaction_cut_off_anywhere_shows_every_row_once_and_is_finished_by_t
     for at in range(total):
         lake.again()
         with pytest.raises(Died):
-            lake.compact(Shared(at, lost_answer=lost_answer))
+            lake.compact(Changes(at, lost_answer=lost_answer, died=Died))
         assert lake.read() == lake.rows, at
         lake.compact()
         assert lake.read() == lake.rows, at
@@ -194,7 +170,7 @@ def test_a_vacuum_cut_off_anywhere_leaves_every_snapshot_whole(lake, lost_answer
     for at in range(total):
         lake.again().compact()
         with pytest.raises(Died):
-            lake.vacuum(Shared(at, lost_answer=lost_answer))
+            lake.vacuum(Changes(at, lost_answer=lost_answer, died=Died))
         lake.require_whole_snapshots()
         assert lake.read() == lake.rows, at
         lake.vacuum()
@@ -211,7 +187,7 @@ def test_crashes_on_crashes_with_late_files_and_lost_uploads_in_between(prepared
     lake = prepared.again()
     for number, (what, at, lost_answer, lose) in enumerate(steps):
         with suppress(Died):
-            getattr(lake, what)(Shared(at, lost_answer=lost_answer))
+            getattr(lake, what)(Changes(at, lost_answer=lost_answer, died=Died))
         lake.add(1, begin=1000 + 10 * number)  # the stream goes on
         if lose:  # a lifecycle rule aborts what is staged
             shutil.rmtree(lake._root / "_staging", ignore_errors=True)
@@ -226,7 +202,7 @@ def test_crashes_on_crashes_with_late_files_and_lost_uploads_in_between(prepared
 
 
 def test_outputs_that_somebody_damages_after_the_commit_are_taken_out_of_the_table_again(lake):
-    shared = Shared(changes_of(lake.compact) - 1)  # all but the last pointer
+    shared = Changes(changes_of(lake.compact) - 1, died=Died)  # all but the last pointer
     lake.again()
     with pytest.raises(Died):
         lake.compact(shared)
@@ -243,7 +219,7 @@ def test_outputs_that_somebody_damages_after_the_commit_are_taken_out_of_the_tab
 
 def test_a_slow_finisher_leaves_what_was_carried_out_and_replaced_again(lake):
     with pytest.raises(Died):
-        lake.compact(Shared(1))  # right after the entry
+        lake.compact(Changes(1, died=Died))  # right after the entry
     slow = lake.tools()
     entries = slow.book.unfinished()
     assert entries
