@@ -186,7 +186,7 @@ def plain(moment: datetime) -> str:
 def test_types_are_read_the_same_by_pyiceberg_trino_and_spark(trino, aws, orders, tmp_path):
     aws.client("s3").create_bucket(Bucket="odd-ice")
     storage = StorageOptions(aws.url, REGION, path_style=True)
-    lake = LakeBuilder("s3://odd-ice/lake", orders, storage, iceberg=in_glue(aws, "odd"))
+    lake = LakeBuilder("s3://odd-ice/lake", orders, storage, iceberg=in_glue(aws, "odd_ice"))
     write_odd_rows(lake)
     expected = [
         [plain(moment), None if amount is None else str(amount), text, number, warnings]
@@ -198,18 +198,18 @@ def test_types_are_read_the_same_by_pyiceberg_trino_and_spark(trino, aws, orders
         [plain(moment), None if amount is None else str(amount), *rest]
         for moment, amount, *rest in zip(*columns, strict=True)
     ] == expected
-    names = "item, quantity, quality_warnings FROM ice.odd.clean ORDER BY source_position"
+    names = "item, quantity, quality_warnings FROM ice.odd_ice.clean ORDER BY source_position"
     assert trino.ask(f"SELECT CAST(CAST(order_ts AS TIMESTAMP(6)) AS VARCHAR), amount, {names}") == expected
     moment = "date_format(order_ts, 'yyyy-MM-dd HH:mm:ss.SSSSSS')"
-    before = "SELECT COUNT(*) FROM ice.odd.clean WHERE order_ts < TIMESTAMP '1970-01-01 00:00:00 UTC'"
-    answers = by_spark(aws, f"SELECT {moment}, amount, {names}", before, "DESCRIBE ice.odd.clean")
+    before = "SELECT COUNT(*) FROM ice.odd_ice.clean WHERE order_ts < TIMESTAMP '1970-01-01 00:00:00 UTC'"
+    answers = by_spark(aws, f"SELECT {moment}, amount, {names}", before, "DESCRIBE ice.odd_ice.clean")
     assert answers[:2] == [expected, [[2]]]
     assert trino.ask(before) == [[2]]
     types = {row[0]: row[1] for row in answers[2]}
     assert [types[name] for name in ("order_ts", "amount", "quantity", "quality_warnings")] == [
         "timestamp", "decimal(10,2)", "int", "array<string>",
     ]  # fmt: skip
-    types = dict(row[:2] for row in trino.ask("DESCRIBE ice.odd.clean"))
+    types = dict(row[:2] for row in trino.ask("DESCRIBE ice.odd_ice.clean"))
     assert [types[name] for name in ("order_ts", "amount", "quantity", "quality_warnings")] == [
         "timestamp(6) with time zone", "decimal(10,2)", "integer", "array(varchar)",
     ]  # fmt: skip
