@@ -121,7 +121,7 @@ types: $(STAMP) ## mypy, strict
 	$(BIN)/mypy
 
 .PHONY: check
-check: lint types test test-drills ## what CI runs, but for test-kinesis-local and test-like
+check: lint types test test-drills ## what CI runs, but for what needs npm, SQLAlchemy or Maven Central
 
 .PHONY: bench
 bench: $(STAMP) ## measure against the usual ways; writes build/bench.json (ARGS="--quick")
