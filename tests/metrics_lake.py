@@ -5,9 +5,11 @@ from __future__ import annotations
 from streaming_app.journal.ledger import Counts, Entry, Ledger, LedgerFile
 from streaming_app.journal.read_log import UnitRead
 from streaming_app.metrics.catalogue import CATALOGUE, Kind
+from streaming_app.metrics.recorder import Recorder
 from streaming_app.metrics.values import Values
 from streaming_app.progress import Batch, Lag, Standing
 from streaming_app.storage import StagedFile
+from tests.memory_storage import MemoryStorage
 
 NOW = 1_800_000_000.0
 
@@ -55,6 +57,22 @@ def batch(number: int, source: str = "kinesis", *, at: float = NOW) -> Batch:
     durations = {"triggerExecution": 2500, "addBatch": 2000, "walCommit": 100}
     lag = Lag({"shard-0": 0, "shard-1": 1500})
     return Batch(source, entry(number, at=at), durations, Standing(reads, lag), at + 0.5)
+
+
+def new_recorder(*published: int) -> Recorder:
+    """A recorder of a source that has published these before it begins; `storage` is its checkpoint."""
+    recorder = Recorder(Values(), lambda: NOW)
+    recorder.storage = MemoryStorage()
+    publish(recorder.storage, *published)
+    recorder.begin("kinesis", recorder.storage)
+    return recorder
+
+
+def run(recorder: Recorder, *numbers: int) -> None:
+    """The source publishes micro-batches, and the listener tells of them."""
+    for number in numbers:
+        publish(recorder.storage, number)
+        recorder.on_batch(batch(number))
 
 
 def everything(values: Values, *texts: str) -> None:

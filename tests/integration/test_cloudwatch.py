@@ -14,10 +14,7 @@ from streaming_app.events import EventKind, SourceEvent
 from streaming_app.metrics import catalogue as m
 from streaming_app.metrics.cloudwatch import Calls, CloudWatch, Differences
 from streaming_app.metrics.pushing import Pusher
-from streaming_app.metrics.recorder import Recorder
-from streaming_app.metrics.values import Values
-from tests.memory_storage import MemoryStorage
-from tests.metrics_lake import NOW, batch, publish
+from tests.metrics_lake import NOW, new_recorder, run
 from tests.moto_server import CREDENTIALS, REGION, moto_server
 
 KINESIS = {"source": "kinesis"}
@@ -31,11 +28,7 @@ def aws():
 
 @pytest.fixture
 def recorder():
-    recorder = Recorder(Values(), lambda: NOW)
-    recorder.storage = MemoryStorage()
-    publish(recorder.storage, 0)  # an earlier run's
-    recorder.begin("kinesis", recorder.storage)
-    return recorder
+    return new_recorder(0)  # an earlier run's
 
 
 @pytest.fixture
@@ -54,12 +47,6 @@ def begin(aws, recorder, monkeypatch, request):
     aws.heal()
     for cloudwatch in begun:
         cloudwatch.close()
-
-
-def run(recorder: Recorder, *numbers: int) -> None:
-    for number in numbers:
-        publish(recorder.storage, number)
-        recorder.on_batch(batch(number))
 
 
 def statistics(aws, request, name: str, **dimensions: str) -> dict[str, float]:

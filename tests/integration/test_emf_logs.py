@@ -11,10 +11,7 @@ from streaming_app.config.models import CloudWatchConfig
 from streaming_app.metrics.cloudwatch import CloudWatch
 from streaming_app.metrics.emf import LogGroup
 from streaming_app.metrics.pushing import Pusher
-from streaming_app.metrics.recorder import Recorder
-from streaming_app.metrics.values import Values
-from tests.memory_storage import MemoryStorage
-from tests.metrics_lake import NOW, batch, publish
+from tests.metrics_lake import new_recorder, run
 from tests.moto_server import CREDENTIALS, REGION, moto_server
 from tests.unit.test_emf import checked, sums
 
@@ -29,10 +26,7 @@ def aws():
 
 @pytest.fixture
 def recorder():
-    recorder = Recorder(Values(), lambda: NOW)
-    recorder.storage = MemoryStorage()
-    recorder.begin("kinesis", recorder.storage)
-    return recorder
+    return new_recorder()
 
 
 @pytest.fixture
@@ -51,12 +45,6 @@ def begin(aws, recorder, monkeypatch, request):
     aws.heal()
     for pusher in begun:
         pusher.close()
-
-
-def run(recorder: Recorder, *numbers: int) -> None:
-    for number in numbers:
-        publish(recorder.storage, number)
-        recorder.on_batch(batch(number))
 
 
 def arrived(aws, request) -> list[dict]:

@@ -15,10 +15,8 @@ from streaming_app.metrics import catalogue as m
 from streaming_app.metrics.catalogue import CATALOGUE, Kind, Since
 from streaming_app.metrics.otlp import Otlp
 from streaming_app.metrics.pushing import Pusher
-from streaming_app.metrics.recorder import Recorder
 from streaming_app.metrics.values import Values
-from tests.memory_storage import MemoryStorage
-from tests.metrics_lake import NOW, batch, everything, publish
+from tests.metrics_lake import NOW, everything, new_recorder, run
 from tests.otlp_receiver import otlp_receiver
 from tests.prometheus_server import prometheus_server
 
@@ -34,16 +32,7 @@ def receiver():
 
 @pytest.fixture
 def recorder():
-    recorder = Recorder(Values(), lambda: NOW)
-    recorder.storage = MemoryStorage()
-    recorder.begin("kinesis", recorder.storage)
-    return recorder
-
-
-def run(recorder: Recorder, *numbers: int) -> None:
-    for number in numbers:
-        publish(recorder.storage, number)
-        recorder.on_batch(batch(number))
+    return new_recorder()
 
 
 def otlp(values: Values, receiver, **more) -> Otlp:

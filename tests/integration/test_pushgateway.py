@@ -20,10 +20,8 @@ from streaming_app.config.models import PushgatewayConfig
 from streaming_app.metrics.catalogue import CATALOGUE
 from streaming_app.metrics.pushgateway import Pushgateway
 from streaming_app.metrics.pushing import Pusher
-from streaming_app.metrics.recorder import Recorder
 from streaming_app.metrics.values import Values
-from tests.memory_storage import MemoryStorage
-from tests.metrics_lake import NOW, batch, everything, publish
+from tests.metrics_lake import everything, new_recorder, run
 
 PROGRAM = shutil.which("prometheus-pushgateway") or shutil.which("pushgateway")
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="needs a Pushgateway (Debian: prometheus-pushgateway)")
@@ -72,16 +70,7 @@ def served(url: str) -> dict[tuple[str, ...], float]:
 
 @pytest.fixture
 def recorder():
-    recorder = Recorder(Values(), lambda: NOW)
-    recorder.storage = MemoryStorage()
-    recorder.begin("kinesis", recorder.storage)
-    return recorder
-
-
-def run(recorder: Recorder, *numbers: int) -> None:
-    for number in numbers:
-        publish(recorder.storage, number)
-        recorder.on_batch(batch(number))
+    return new_recorder()
 
 
 def test_a_run_that_has_ended_has_left_its_figures(tmp_path, recorder):

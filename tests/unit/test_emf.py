@@ -15,10 +15,8 @@ from streaming_app.config.models import CloudWatchConfig
 from streaming_app.metrics import catalogue as m
 from streaming_app.metrics.cloudwatch import CloudWatch, Differences
 from streaming_app.metrics.emf import StandardOutput, documents
-from streaming_app.metrics.recorder import Recorder
 from streaming_app.metrics.values import Values
-from tests.memory_storage import MemoryStorage
-from tests.metrics_lake import NOW, batch, everything, publish
+from tests.metrics_lake import NOW, everything, new_recorder, run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LARGEST = 256 * 1024  # bytes of a log event; newer ones may be larger
@@ -121,16 +119,7 @@ def of_calls(data: list[dict]) -> dict[tuple[str, ...], Counter[float]]:
 
 @pytest.fixture
 def recorder():
-    recorder = Recorder(Values(), lambda: NOW)
-    recorder.storage = MemoryStorage()
-    recorder.begin("kinesis", recorder.storage)
-    return recorder
-
-
-def run(recorder: Recorder, *numbers: int) -> None:
-    for number in numbers:
-        publish(recorder.storage, number)
-        recorder.on_batch(batch(number))
+    return new_recorder()
 
 
 def test_lines_say_what_the_calls_say(recorder):
