@@ -45,7 +45,8 @@ def test_a_process_tree_is_measured_with_its_children(tmp_path):
     assert 300 << 20 < usage.peak_rss < 700 << 20
     assert 150 << 20 < usage.peak_pss <= usage.peak_rss
     assert usage.wall_seconds > 1.3
-    assert sum(usage.cpu_by_program.values()) <= usage.cpu_seconds
+    told = usage.cpu_by_program.values()  # each is rounded to a tenth
+    assert sum(told) <= usage.cpu_seconds + 0.05 * len(told)
 
 
 def test_nothing_of_a_command_outlives_its_time(tmp_path):
