@@ -45,6 +45,7 @@ SHARDS: Final = 4
 TIMEOUT: Final = 1800  # seconds
 FRESH_RATE: Final = 4000  # records a second
 FRESH_SHARDS: Final = 2
+SHARD_RATE: Final = 1000  # records a second that a shard takes at most (AWS service quotas)
 WARM_UP: Final = 10  # seconds of arrivals that do not count: the first micro-batch loads classes and starts workers
 SLOWEST_START: Final = 300  # seconds that a busy machine may take until all rows are visible
 GIB: Final = 1 << 30
@@ -113,6 +114,7 @@ class Bench:
     manifest: dict[str, Any]
     rounds: int
     fresh_seconds: int
+    shards: int  # of the case that writes each at its limit
 
 
 def service(lake: Path, *settings: str, more: tuple[str, ...] = ()) -> list[str]:
@@ -253,35 +255,60 @@ def kinesis_full_speed(bench: Bench, number: int, *, deduplicate: bool = True) -
     return Run(case, lake, bench.manifest, usage, load).checked(lambda: ledger_batches(lake, "kinesis"), **extra)
 
 
+@dataclass(frozen=True)
+class Arriving:
+    """Records arrive at so many a second over so many shards; `more` are options of the emulator."""
+
+    rate: int
+    shards: int
+    more: tuple[str, ...] = ()
+
+
 def kinesis_freshness(bench: Bench, number: int) -> Result:
-    """Records arrive at a steady rate while the service runs at a 1 s trigger; it is stopped when all are visible."""
-    case = f"freshness-ours-{number}"
-    rows = FRESH_RATE * (WARM_UP + bench.fresh_seconds)
+    """Records arrive at a steady rate while the service runs at a 1 s trigger."""
+    return _arriving(bench, f"freshness-ours-{number}", Arriving(FRESH_RATE, FRESH_SHARDS))
+
+
+def kinesis_busy_shards(bench: Bench, number: int) -> Result:
+    """Every shard is written to at its limit and read within its limits: the service keeps up when rows do not get older."""
+    return _arriving(bench, f"shards-ours-{number}", Arriving(SHARD_RATE * bench.shards, bench.shards, ("--limits",)))
+
+
+def _arriving(bench: Bench, case: str, arriving: Arriving) -> Result:
+    """The service runs at a 1 s trigger and is stopped when all rows are visible; their ages, and those of the later half."""
+    rows = arriving.rate * (WARM_UP + bench.fresh_seconds)
     data = DATA / f"fresh-{rows}"
     manifest = generated(data, rows, 1)
-    with emulator(data, FRESH_SHARDS, "--feed", str(FRESH_RATE)) as endpoint:
+    with emulator(data, arriving.shards, "--feed", str(arriving.rate), *arriving.more) as endpoint:
         lake, load = fresh_folder(case), os.getloadavg()[0]
         watcher = freshness.LakeWatcher(lake)
         watcher.start()
         measured = Measured(service(lake, *kinesis_settings(endpoint), "service.trigger=1s"), _log(case))
         try:
-            _until_all_visible(measured, lake, rows)
+            _until_all_visible(measured, lake, rows, arriving.rate)
         finally:
             measured.stop()
             usage = measured.wait(120)
         watcher.stop()
         served = freshness.fetch(f"{endpoint}/stats")
-        arrivals = freshness.fetch_arrivals(endpoint, FRESH_SHARDS)
+        arrivals = freshness.fetch_arrivals(endpoint, arriving.shards)
     result = Run(case, lake, manifest, usage, load).checked(lambda: ledger_batches(lake, "kinesis"))
     if not result.wrong:
         since = served["feed_started_ms"] / 1000 + WARM_UP
-        result.extra["age_seconds"] = freshness.ages(watcher.seen, arrivals, since=since).to_json()
+        later = since + bench.fresh_seconds / 2
+        result.extra |= {
+            "records_per_second": arriving.rate,
+            "shards": arriving.shards,
+            "emulator_cpu_seconds": round(served["cpu_seconds"], 2),
+            "age_seconds": freshness.ages(watcher.seen, arrivals, since=since).to_json(),
+            "age_seconds_later_half": freshness.ages(watcher.seen, arrivals, since=later).to_json(),
+        }
     return result
 
 
-def _until_all_visible(measured: Measured, lake: Path, rows: int) -> None:
+def _until_all_visible(measured: Measured, lake: Path, rows: int, rate: int) -> None:
     """Wait until the ledger has counted all rows, or the service has ended."""
-    deadline = time.monotonic() + rows / FRESH_RATE + SLOWEST_START
+    deadline = time.monotonic() + rows / rate + SLOWEST_START
     ledger = Ledger(open_storage(str(lake / "checkpoints" / "kinesis")))
     while measured.running and time.monotonic() < deadline:
         time.sleep(2)
@@ -297,6 +324,7 @@ CASES: Final[dict[str, Callable[[Bench, int], Result]]] = {
     "kinesis-ours": kinesis_full_speed,
     "kinesis-ours-plain": lambda bench, number: kinesis_full_speed(bench, number, deduplicate=False),
     "freshness-ours": kinesis_freshness,
+    "shards-ours": kinesis_busy_shards,
 }
 
 
@@ -330,10 +358,11 @@ def summary(results: list[Result]) -> list[str]:
     lines += _against_usual([result for result in right if "-plain" not in result.case], "csv-ours", "ours as shipped")
     for result in right:
         if "age_seconds" in result.extra:
-            ages = result.extra["age_seconds"]
+            ages, later = result.extra["age_seconds"], result.extra["age_seconds_later_half"]
             lines.append(
-                f"event to queryable at {FRESH_RATE} records/s, 1 s trigger: mean {ages['mean']:.2f} s, p95 {ages['p95']:.2f} s,"
-                f" max {ages['max']:.2f} s over {ages['rows']:,} rows in {result.files} files"
+                f"event to queryable at {result.extra['records_per_second']:,} records/s over {result.extra['shards']} shards,"
+                f" 1 s trigger: mean {ages['mean']:.2f} s, p95 {ages['p95']:.2f} s, max {ages['max']:.2f} s over"
+                f" {ages['rows']:,} rows in {result.files} files; in the later half mean {later['mean']:.2f} s"
             )
     return lines + [f"{result.case}: {problem}" for result in results for problem in result.wrong]
 
@@ -385,6 +414,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--quick", action="store_true", help="200,000 rows and 15 s of arrivals: does everything still work?"
     )
+    parser.add_argument(
+        "--shards", type=int, default=40, help="of the case shards-ours, 1,000 records a second each (default 40)"
+    )
     parser.add_argument("--rounds", type=int, default=1, help="each case so often, in turn")
     parser.add_argument("--out", type=Path, default=BUILD / "bench.json")
     return parser.parse_args()
@@ -399,7 +431,7 @@ def main() -> int:
     data = DATA / f"rows-{rows}"
     WORK.mkdir(parents=True, exist_ok=True)
     console.print(f"input: {rows:,} rows in {data}")
-    bench = Bench(data, generated(data, rows, FILES), arguments.rounds, 15 if arguments.quick else 60)
+    bench = Bench(data, generated(data, rows, FILES), arguments.rounds, 15 if arguments.quick else 60, arguments.shards)
     results = []
     for number in range(1, bench.rounds + 1):
         for name in arguments.only or CASES:
