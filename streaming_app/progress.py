@@ -56,6 +56,13 @@ class Standing:
     lag: Lag | None = None
     waiting: Mapping[str, int] | None = None
 
+    @property
+    def idle(self) -> bool | None:
+        """Whether nothing waits; None where that is not known."""
+        if self.lag:
+            return self.lag.idle
+        return None if self.waiting is None else not self.waiting["files"]
+
     @classmethod
     def of(cls, read_log: ReadLog, epoch: int) -> Standing:
         """From the read log. A stream's plan is not asked for: it has no files, and asking costs a request on S3."""
@@ -83,7 +90,7 @@ class ProgressListener(StreamingQueryListener):
     """Calls `on_batch` for every micro-batch that committed something. An error of the listener never harms the query.
 
     `heard` is called with the source's name whenever Spark tells of its query, also every 10 s when there is nothing to read
-    (`spark.sql.streaming.noDataProgressEventInterval`).
+    (`spark.sql.streaming.noDataProgressEventInterval`); `idle` as well, in the second case only.
     """
 
     def __init__(
@@ -92,9 +99,10 @@ class ProgressListener(StreamingQueryListener):
         on_batch: Callable[[Batch], None],
         read_logs: Mapping[str, ReadLog] | None = None,
         heard: Callable[[str], None] = lambda _: None,
+        idle: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._ledgers, self._on_batch = ledgers, on_batch
-        self._read_logs, self._heard = read_logs or {}, heard
+        self._read_logs, self._heard, self._idle = read_logs or {}, heard, idle
         self._names: dict[str, str] = {}  # of the queries, by run: an idle event has no name
 
     def onQueryStarted(self, event: QueryStartedEvent) -> None:  # noqa: N802
@@ -103,7 +111,9 @@ class ProgressListener(StreamingQueryListener):
 
     def onQueryIdle(self, event: QueryIdleEvent) -> None:  # noqa: N802
         """The query goes on, and there is nothing to read."""
-        self._heard(self._names.get(str(event.runId), ""))
+        name = self._names.get(str(event.runId), "")
+        self._heard(name)
+        self._idle(name)
 
     def onQueryTerminated(self, event: QueryTerminatedEvent) -> None:  # noqa: N802
         """Forget the name; the service tells of the end itself."""

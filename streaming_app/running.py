@@ -19,7 +19,7 @@ from streaming_app.examples import example_problems
 from streaming_app.journal.ledger import Ledger
 from streaming_app.journal.losses import Loss, Losses
 from streaming_app.journal.read_log import ReadLog
-from streaming_app.metrics.monitoring import Monitoring
+from streaming_app.metrics.monitoring import Asked, Monitoring
 from streaming_app.places import enabled_sources, hold_lake_schema
 from streaming_app.progress import Batch, ProgressListener, log_batch
 from streaming_app.quality import Suite
@@ -55,7 +55,7 @@ def run(
     )
     watch = None
     registrar: Registrar | None = None
-    monitoring = Monitoring(loaded.config, alerts.send)
+    monitoring = Monitoring(loaded.config, alerts.send, bounded=available_now or bool(until) or duration is not None)
     try:
         on_signal(stop.set)
         _hold_lake_schema(loaded)
@@ -79,9 +79,8 @@ def run(
             _watching_losses(loaded, read_logs, monitoring, alerts),
             partial(_breaches, alerts),
         ]
-        listener = ProgressListener(ledgers, partial(_tell, told), read_logs, monitoring.heard)
-        closed = {stream.name: ask for stream in built if (ask := stream.closed_shards)}
-        monitoring.watch({stream.name: stream.sink for stream in built}, spark, closed)
+        listener = ProgressListener(ledgers, partial(_tell, told), read_logs, monitoring.heard, monitoring.idle)
+        monitoring.watch({stream.name: stream.sink for stream in built}, spark, _asked(built))
         monitoring.show_rules(suite, loaded.dataset)
         spark.streams.addListener(listener)
         LOG.info("ready", extra=logs.fields(version=__version__, sources=names, suite=suite.fingerprint))
@@ -116,6 +115,15 @@ def run(
         monitoring.close()
         alerts.close()
     return 0
+
+
+def _asked(built: Sequence[streams.Stream]) -> dict[str, Asked]:
+    """What the streams among them can be asked."""
+    return {
+        stream.name: Asked(closed, retention)
+        for stream in built
+        if (closed := stream.closed_shards) and (retention := stream.retention)
+    }
 
 
 def _hold_lake_schema(loaded: Loaded) -> None:

@@ -28,6 +28,7 @@ from streaming_app.sources.kinesis import (
     Connector,
     DecodedKinesisDataSource,
     Endpoint,
+    KinesisOptions,
     Place,
     closed_shards,
     connector_of,
@@ -36,6 +37,7 @@ from streaming_app.sources.kinesis import (
     parse_options,
     resolved,
 )
+from streaming_app.sources.kinesis.client import shared_client
 from streaming_app.thresholds import Limits, RuleLimit
 
 LOG: Final = logging.getLogger(__name__)
@@ -98,6 +100,13 @@ class Stream:
             return None
         return partial(closed_shards, parse_options(self.source_options, decoded=True))
 
+    @property
+    def retention(self) -> Callable[[], float] | None:
+        """Asks Kinesis how many seconds it keeps a record; None where our own reader reads no stream."""
+        if self.source_format != DecodedKinesisDataSource.name():
+            return None
+        return partial(_retention, parse_options(self.source_options, decoded=True))
+
     def start(self, spark: SparkSession) -> StreamingQuery:
         """Start the query in the FAIR pool of its own name."""
         spark.sparkContext.setLocalProperty("spark.scheduler.pool", self.name)
@@ -118,6 +127,11 @@ class Stream:
             .trigger(processingTime=f"{int(self.trigger_seconds * 1000)} milliseconds")
             .start()
         )
+
+
+def _retention(options: KinesisOptions) -> float:
+    """By one call that is not made again. Raises SourceError."""
+    return shared_client(options.endpoint).describe().retention_hours * 3600.0
 
 
 def register(spark: SparkSession) -> None:

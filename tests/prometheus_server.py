@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import socket
 import subprocess
 import urllib.parse
@@ -12,7 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-INSTALLED = shutil.which("prometheus") is not None
+from tests.tools import REQUIRED, needs, program
+
+INSTALLED = REQUIRED or program("prometheus") is not None
+PROMETHEUS = needs("prometheus", package="prometheus")
+PROMTOOL = needs("promtool", package="prometheus")
 RULES = Path(__file__).resolve().parents[1] / "deploy" / "monitoring" / "alerts.yml"
 
 

@@ -25,7 +25,7 @@ _DPU: Final = {"G.025X": 0.25, "G.1X": 1.0, "G.2X": 2.0, "G.4X": 4.0, "G.8X": 8.
 _SHARD_RECORDS, _SHARD_BYTES = 1000, 1_000_000  # a second (Kinesis's quotas)
 # S3 requests of one micro-batch of Kinesis with two or three files, from its offset to its commit: counted on moto (make test-deploy).
 _WRITES_PER_BATCH, _READS_PER_BATCH = 45, 18
-_SERIES, _CALLS_A_MINUTE, _ALARM_METRICS = 80, 1, 31  # docs/metrics.md; the metrics of modules/alerts/alarms.tf
+_SERIES, _CALLS_A_MINUTE, _ALARM_METRICS = 93, 1, 35  # docs/metrics.md; the metrics of modules/alerts/alarms.tf
 _PARQUET: Final = 0.25  # of the event's JSON, as zstd Parquet
 _GZIP: Final = 0.2  # of the event's JSON, as Firehose writes it
 

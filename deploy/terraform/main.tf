@@ -130,7 +130,6 @@ module "alerts" {
   region            = var.region
   namespace         = local.namespace
   streaming_enabled = var.streaming_enabled
-  retention_hours   = var.stream_retention_hours
   opening_hours     = var.opening_hours_utc
   budget_usd        = var.budget_usd
   kms_key_arn       = local.kms_key

@@ -89,8 +89,14 @@ INFOS = _ever("qsr_infos_total", "Rows that failed a rule of severity info.", "r
 BREACHES = _ever(
     "qsr_breaches_total", "Micro-batches that broke a quality limit and were published.", "limit", open_label="limit"
 )
-# Exists from the start, so that an increase from nothing to one is seen; a series with labels begins at one.
+# Exists from the start; a series with labels begins at one. Even so increase() sees what was counted between two scrapes, so not
+# a batch that ends before the first scrape of a new instance: the alert looks at the time.
 BREACHED = _ever("qsr_breached_batches_total", "Micro-batches that broke any quality limit and were published.")
+LAST_BREACH = _gauge(
+    "qsr_last_breach_timestamp_seconds",
+    "When the last of them was committed, in the hour before the start or since then; 0 without any.",
+    "source",
+)
 
 # Losses that were accepted.
 LOSSES = _ever(
@@ -136,6 +142,13 @@ EVENT_TO_QUERYABLE = _histogram(
     buckets=(0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 900, 3600, 21600, 86400),
 )
 
+IDLE = _gauge(
+    "qsr_source_idle",
+    "1 while nothing waits: the last micro-batch read every shard to its tip, or took every file, or Spark has found nothing to read"
+    " since; absent while the source does not run, and before its first look.",
+    "source",
+)
+
 # Kinesis. From each shard's last answer (MillisBehindLatest), so an idle shard is 0 behind and its lag never grows.
 LAG = _gauge("qsr_lag_seconds", "How far behind its tip the furthest shard was after the last micro-batch.", "source")
 SHARD_LAG = _gauge("qsr_shard_lag_seconds", "The same for each shard.", "source", "shard", open_label="shard")
@@ -146,6 +159,19 @@ LAG_RECORDS = _gauge(
     " while that rate is not known.",
     "source",
 )
+# Of what the read log knows, as the check for lost records does: it goes on only when something was read, or a look found a tip.
+READ_UNTIL = _gauge(
+    "qsr_read_until_timestamp_seconds",
+    "Everything that arrived in the stream before was read, by the last micro-batch and the looks at idle shards since (noted every"
+    " 10 minutes). Its age against qsr_retention_seconds says how near records are to expiring unread; absent once the source has"
+    " ended.",
+    "source",
+)
+RETENTION = _gauge(
+    "qsr_retention_seconds",
+    "How long the stream keeps a record, asked every metrics.sample_every; 24 hours, the least there is, before the first answer.",
+    "source",
+)
 SHARDS_OPEN = _gauge("qsr_shards_open", "Shards that the last micro-batch read and that are written to.", "source")
 SHARDS_DRAINING = _gauge(
     "qsr_shards_draining",
@@ -154,7 +180,11 @@ SHARDS_DRAINING = _gauge(
 )
 BYTES_READ = _counter("qsr_read_bytes_total", "Bytes of the records or files that were read.")
 CALLS = _counter("qsr_kinesis_calls_total", "Calls of Kinesis for reading rows, failed ones included.")
-THROTTLES = _counter("qsr_kinesis_throttles_total", "Calls that were throttled or failed for a moment, and made again.")
+THROTTLES = _counter(
+    "qsr_kinesis_throttles_total",
+    "Calls that were throttled or failed for a moment, and made again; counted when their micro-batch ends. Looks at an idle stream"
+    " are not among them.",
+)
 RENEWALS = _counter("qsr_kinesis_renewals_total", "Shard iterators that had expired and were renewed.")
 
 # CSV. Files that were found and did not fit into the last planned micro-batch; 0 when it took all there was.
@@ -167,7 +197,8 @@ BACKLOG_OLDEST = _gauge(
 # The lake.
 PARTITION_FILES = _gauge(
     "qsr_partition_files_last_hour",
-    "Files that this process published in the last hour into the partition that got most: small-file pressure.",
+    "Files that were published in the last hour into the partition that got most: small-file pressure. From the ledger, and looked"
+    " at every metrics.sample_every.",
     "source",
     "table",
 )
@@ -190,15 +221,39 @@ SOURCE_UP = _gauge(
 )
 READY = _gauge("qsr_ready", "1 while /readyz answers 200.")
 FAILURES = _counter("qsr_failures_total", "Failures of a source, by class of error.", "kind", open_label="kind")
+# The sum exists from the start, as alerts need it; a series with a kind begins at one.
 RESTARTS = _counter("qsr_restarts_total", "Starts of a source after a failure.")
+RESTARTS_BY_KIND = _counter(
+    "qsr_restarts_by_kind_total",
+    "The same by the class of the error that came before.",
+    "kind",
+    open_label="kind",
+)
 RECOVERED = _counter("qsr_recovered_batches_total", "Half-way batches that recovery finished or voided.", "outcome")
 DISCARDED = _counter("qsr_discarded_files_total", "Staged files of nobody that recovery removed.")
+TOTALS_READ = _gauge(
+    "qsr_totals_read",
+    "1 once the sums since ever were read from the source's ledger; 0 while that fails: it is tried again every"
+    " metrics.sample_every, and the source's rows are not counted before.",
+    "source",
+)
+START = _gauge(
+    "qsr_start_timestamp_seconds",
+    "When this process began. Absent in a run that ends by itself, which is meant to be started again and again.",
+)
 SUITE = _gauge("qsr_suite_info", "1; the fingerprint of the suite in force is a label.", "source", "suite")
 BUILD = _gauge("qsr_build_info", "1; versions are labels.", "version", "python", "spark")
 TRIGGER = _gauge("qsr_trigger_interval_seconds", "How often a micro-batch begins (service.trigger).")
 
 # The machine, sampled every metrics.sample_every.
 PYTHON_MEMORY = _gauge("qsr_python_memory_bytes", "Resident memory of the driver's Python process (Linux).")
+# Where the executors are on other machines, so are their Python workers, and nothing here sees them.
+WORKERS_MEMORY = _gauge(
+    "qsr_python_workers_memory_bytes",
+    "Memory of the Python processes that Spark runs on the driver's machine, shared pages in proportion (Linux): readers, writers,"
+    " planners of sources.",
+)
+WORKERS = _gauge("qsr_python_workers", "How many of them there are.")
 JVM_MEMORY = _gauge("qsr_jvm_memory_bytes", "Used memory of the driver's JVM: heap and nonheap.", "area")
 JVM_LIMIT = _gauge("qsr_jvm_memory_limit_bytes", "What the JVM's heap may grow to.", "area")
 DISK_FREE = _gauge(

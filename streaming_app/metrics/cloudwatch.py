@@ -34,9 +34,14 @@ class Differences:
     def __init__(self, values: Values) -> None:
         self._values = values
         self._sent: dict[Key, list[float]] = {}
-        for metric, series in values.snapshot():
-            if metric.since is Since.EVER:  # sums of earlier runs, which were sent then
-                self._sent |= {(metric, labels): [number] for labels, number in series.numbers.items()}
+        self.begin()
+
+    def begin(self) -> None:
+        """Sums since ever that are new here are those of earlier runs, which were sent then."""
+        for metric, series in self._values.snapshot():
+            if metric.since is Since.EVER:
+                found = {(metric, labels): [number] for labels, number in series.numbers.items()}
+                self._sent = found | self._sent
 
     def take(self, now: float) -> tuple[list[Datum], dict[Key, list[float]]]:
         """The data of now, and what to tell `sent` once they have arrived."""
@@ -87,6 +92,10 @@ class CloudWatch:
         self, values: Values, put: Callable[[Sequence[Datum]], None], clock: Callable[[], float] = time.time
     ) -> None:
         self._differences, self._put, self._clock = Differences(values), put, clock
+
+    def begin(self) -> None:
+        """A source's totals have just appeared: they are no news."""
+        self._differences.begin()
 
     def send(self) -> None:
         """Raises whatever `put` raises; then the next call sends the same again, and what has come to it."""

@@ -32,6 +32,11 @@ class Readiness:
     ready: bool
     sources: dict[str, str]
 
+    @property
+    def over(self) -> bool:
+        """Whether it was stopped, and nothing is expected of it any more."""
+        return "stopped" in self.sources.values() and set(self.sources.values()) <= {"stopped", "done"}
+
 
 class Health:
     """Follows the sources. A running one that was not heard of for `stalled_after` seconds counts as stalled."""

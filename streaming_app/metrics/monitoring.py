@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import platform
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from streaming_app import __version__
 from streaming_app.alerts import Alert
@@ -16,6 +17,7 @@ from streaming_app.events import SourceEvent
 from streaming_app.journal.audited import LastAudit
 from streaming_app.journal.ledger import Ledger
 from streaming_app.journal.losses import Loss
+from streaming_app.journal.read_log import ReadLog
 from streaming_app.metrics import catalogue as m
 from streaming_app.metrics import samples
 from streaming_app.metrics.cloudwatch import Calls, CloudWatch, Datum
@@ -35,24 +37,40 @@ from streaming_app.quality import Suite
 from streaming_app.runtime import logs
 from streaming_app.schema import Dataset
 from streaming_app.sink import SinkOptions
+from streaming_app.sources.kinesis.retention import TIPS
 from streaming_app.storage import Storage, is_s3, open_storage
 
 _LOG: Final = logging.getLogger(__name__)
+_LEAST_RETENTION: Final = 24 * 3600.0  # seconds; no stream keeps less (API reference, RetentionPeriodHours)
+
+
+class Asked(NamedTuple):
+    """What a stream is asked with every sample: which of its shards are closed, how many seconds it keeps a record."""
+
+    closed_shards: Callable[[], frozenset[str]]
+    retention: Callable[[], float]
 
 
 class Monitoring:
     """Begins at once, so that /readyz can say "not ready" while Spark starts. Nothing of it raises into the service.
 
-    Only its making raises ConfigError, where a receiver is configured whose library is not installed.
+    `bounded`: the run ends by itself, so that many starts are no crash loop. Only its making raises ConfigError, where a receiver
+    is configured whose library is not installed.
     """
 
-    def __init__(self, config: Config, alert: Callable[[Alert], None] = lambda _: None) -> None:
+    def __init__(
+        self, config: Config, alert: Callable[[Alert], None] = lambda _: None, *, bounded: bool = False
+    ) -> None:
         self._config, self._alert = config, alert
         self.values = Values()
+        if not bounded:
+            self.values.set(m.START, time.time())
         self._recorder = Recorder(self.values)
         self._health = Health(config.metrics.stalled_after)
         self._sampler: samples.Sampler | None = None
         self._pushers: list[Pusher] = []
+        self._cloudwatch: CloudWatch | None = None
+        self._unread: dict[str, SinkOptions] = {}  # sources whose totals could not be read yet
         self._otlp = Otlp(self.values, config.metrics.otlp) if config.metrics.otlp.endpoint else None
         on = config.metrics.enabled and config.metrics.page
         self._board = Board(self.values, self._health.look, config.service.trigger) if on else None
@@ -73,50 +91,73 @@ class Monitoring:
         _LOG.info("metrics", extra=logs.fields(url=f"{endpoint.url}/metrics"))
         return endpoint
 
-    def watch(
-        self,
-        sinks: Mapping[str, SinkOptions],
-        spark: Any,
-        closed_shards: Mapping[str, Callable[[], frozenset[str]]] | None = None,
-    ) -> None:
+    def watch(self, sinks: Mapping[str, SinkOptions], spark: Any, asked: Mapping[str, Asked] | None = None) -> None:
         """Read the totals of every source (by name) from its ledger, and begin to sample.
 
-        `closed_shards` asks, for a source that is a stream, which of its shards are closed.
+        `asked` is there for a source that is a stream which our own reader reads. Totals that cannot be read are read with one
+        of the next samples.
         """
         if self._config.metrics.wanted:
-            self._safely(self._watch, sinks, spark, closed_shards or {})
+            self._safely(self._watch, sinks, spark, asked or {})
 
-    def _watch(
-        self,
-        sinks: Mapping[str, SinkOptions],
-        spark: Any,
-        closed_shards: Mapping[str, Callable[[], frozenset[str]]],
-    ) -> None:
+    def _watch(self, sinks: Mapping[str, SinkOptions], spark: Any, asked: Mapping[str, Asked]) -> None:
         self._health.expect(sinks)
         self.values.set(m.BUILD, 1, __version__, platform.python_version(), spark.version)
         self.values.set(m.TRIGGER, self._config.service.trigger)
-        for name, sink in sinks.items():
-            self._recorder.begin(name, sink.open_checkpoint())
+        self._unread = dict(sinks)
+        self._read_totals()
         if self._board:
             self._safely(self._fill, self._board, sinks)
-        lake = self._config.lake.root
-        places = {"scratch": samples.scratch(self._config.spark.conf)} | ({} if is_s3(lake) else {"lake": lake})
-        each = [
-            partial(samples.sample_python, self.values),
-            partial(samples.sample_jvm, self.values, spark._jvm),  # noqa: SLF001 - Spark's own way to the JVM
-            partial(samples.sample_disks, self.values, places),
-            *(partial(samples.sample_lake, self.values, name, sink) for name, sink in sinks.items()),
-            partial(samples.sample_audit, self.values, LastAudit(self._checkpoints())),
-            *(partial(self._see_closed, name, ask) for name, ask in closed_shards.items()),
-        ]
-        self._sampler = samples.Sampler(each, self._config.metrics.sample_every)
+        self._sampler = samples.Sampler(self._samples(sinks, spark, asked), self._config.metrics.sample_every)
         self._push()
+
+    def _read_totals(self) -> None:
+        """Of every source whose totals are not known. One that cannot be read keeps no other waiting, and is tried again."""
+        for name, sink in list(self._unread.items()):
+            try:
+                self._recorder.begin(name, sink.open_checkpoint(), self._totals_appear)
+            except Exception as error:  # noqa: BLE001 - the next look may work, and a figure is not worth more
+                level = logging.WARNING if self.values.get(m.TOTALS_READ, name) is None else logging.DEBUG
+                text = "the metrics could not read the totals of a source; trying again, the data is not affected: %s"
+                _LOG.log(level, text, error, extra=logs.fields(name))
+                self.values.set(m.TOTALS_READ, 0, name)
+            else:
+                del self._unread[name]
+                if self.values.get(m.TOTALS_READ, name) == 0:
+                    _LOG.info("the metrics have the totals of a source now", extra=logs.fields(name))
+                self.values.set(m.TOTALS_READ, 1, name)
+
+    def _totals_appear(self) -> None:
+        if self._cloudwatch:
+            self._cloudwatch.begin()
+
+    def _samples(
+        self, sinks: Mapping[str, SinkOptions], spark: Any, asked: Mapping[str, Asked]
+    ) -> list[Callable[[], None]]:
+        lake, values, jvm = self._config.lake.root, self.values, spark._jvm  # noqa: SLF001 - Spark's own way to the JVM
+        places = {"scratch": samples.scratch(self._config.spark.conf)} | ({} if is_s3(lake) else {"lake": lake})
+        for name in asked:
+            values.set(m.RETENTION, _LEAST_RETENTION, name)
+        return [
+            self._read_totals,
+            self._recorder.refresh,
+            partial(samples.sample_python, values),
+            partial(samples.sample_workers, values, jvm),
+            partial(samples.sample_jvm, values, jvm),
+            partial(samples.sample_disks, values, places),
+            *(partial(samples.sample_lake, values, name, sink) for name, sink in sinks.items()),
+            partial(samples.sample_audit, values, LastAudit(self._checkpoints())),
+            *(partial(self._see_tips, name, sinks[name]) for name in asked),
+            *(partial(self._see_closed, name, each.closed_shards) for name, each in asked.items()),
+            *(partial(self._see_retention, name, each.retention) for name, each in asked.items()),
+        ]
 
     def _push(self) -> None:
         """Begin to send figures to whoever is configured."""
         config, values = self._config.metrics, self.values
         if config.cloudwatch.enabled:
-            self._begin("CloudWatch", config.cloudwatch.every, CloudWatch(values, _cloudwatch(config.cloudwatch)).send)
+            self._cloudwatch = CloudWatch(values, _cloudwatch(config.cloudwatch))
+            self._begin("CloudWatch", config.cloudwatch.every, self._cloudwatch.send)
         if config.pushgateway.url:
             self._begin("the Pushgateway", config.pushgateway.every, Pushgateway(values, config.pushgateway).send)
         if self._otlp:
@@ -134,6 +175,12 @@ class Monitoring:
 
     def _see_closed(self, source: str, ask: Callable[[], frozenset[str]]) -> None:
         self._recorder.closed(source, ask())
+
+    def _see_tips(self, source: str, sink: SinkOptions) -> None:
+        self._recorder.looked(source, ReadLog(sink.open_checkpoint()).noted(TIPS))
+
+    def _see_retention(self, source: str, ask: Callable[[], float]) -> None:
+        self.values.set(m.RETENTION, ask(), source)
 
     def _fill(self, board: Board, sinks: Mapping[str, SinkOptions]) -> None:
         board.show_rejected(Rejected({name: sink.open_lake() for name, sink in sinks.items()}))
@@ -165,6 +212,10 @@ class Monitoring:
         self._safely(self._health.heard, source)
         self._safely(self._recorder.heard, source)
 
+    def idle(self, source: str) -> None:
+        """Spark found nothing to read for a source's query."""
+        self._safely(self._recorder.idle, source)
+
     def close(self) -> None:
         """Keep the totals, and answer no more."""
         self._safely(self._recorder.save)
@@ -173,7 +224,11 @@ class Monitoring:
                 self._safely(part.close)
 
     def _see_readiness(self) -> None:
-        self.values.set(m.READY, float(self._health.look().ready))
+        found = self._health.look()
+        if found.over:  # stopped as somebody asked: what a Pushgateway keeps of it is no service that is not ready
+            self.values.drop(m.READY)
+        else:
+            self.values.set(m.READY, float(found.ready))
 
     def _safely(self, action: Callable[..., Any], *arguments: Any) -> None:
         try:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from streaming_app.events import EventKind, SourceEvent
-from streaming_app.journal.ledger import Entry
+from streaming_app.journal.ledger import Entry, Ledger
 from streaming_app.journal.losses import Loss
 from streaming_app.journal.read_log import ReadLog, UnitRead
 from streaming_app.journal.totals import LedgerTotals, Totals
@@ -18,10 +18,15 @@ from streaming_app.metrics import catalogue as m
 from streaming_app.metrics.values import Values
 from streaming_app.progress import Batch, Standing
 from streaming_app.schema import CLEAN, DEAD_LETTER
+from streaming_app.sources.kinesis.retention import known_until
 from streaming_app.storage import Storage
 
 _HOUR: Final = 3600.0
 _WHOLE: Final = "triggerExecution"
+_LOOK_BACK: Final = (
+    128  # ledger entries that are read first to find those of an hour: two minutes of a trigger of a second
+)
+_OVER: Final = (EventKind.DONE, EventKind.STOPPED)
 _CALLS: Final = {m.CALLS: "calls", m.THROTTLES: "throttles", m.RENEWALS: "renewals"}
 
 
@@ -32,25 +37,31 @@ class Recorder:
         self._values, self._clock = values, clock
         self._totals: dict[str, LedgerTotals] = {}
         self._counted: dict[str, int] = {}
-        self._failed: set[str] = set()
+        self._failed: dict[str, str] = {}  # the class of the error by source, until it starts again
+        self._over: set[str] = set()  # sources that have ended by themselves or were stopped
         self._shards: dict[str, _Shards] = {}
         self._files: dict[str, _RecentFiles] = {}
         self._lock = threading.Lock()
 
-    def begin(self, source: str, checkpoint: Storage) -> None:
-        """Read the source's totals from its ledger, and let every counter of it exist."""
-        self._totals[source] = totals = LedgerTotals(checkpoint)
-        self._counted[source], self._files[source] = totals.totals.through, _RecentFiles()
-        with self._values.change:
+    def begin(self, source: str, checkpoint: Storage, first: Callable[[], None] = lambda: None) -> None:
+        """Read the source's totals from its ledger, and let every counter of it exist; no scrape waits for the reading.
+
+        `first` is called in the moment in which the totals appear. Raises what the storage raises; call it again then.
+        """
+        totals = LedgerTotals(checkpoint)
+        standing = Standing.of(ReadLog(checkpoint), totals.last.epoch) if totals.last else Standing()
+        recent = _since(Ledger(checkpoint), totals.totals.through, self._clock() - _HOUR)
+        with self._lock, self._values.change:
+            self._totals[source], self._counted[source] = totals, totals.totals.through
+            self._files[source] = _RecentFiles(recent)
             self._put_totals(source, totals.totals)
-            for metric in (m.BYTES_READ, m.RESTARTS, m.DISCARDED):
-                self._values.add(metric, 0, source)
-            for outcome in ("finished", "voided"):
-                self._values.add(m.RECOVERED, 0, source, outcome)
-            self._values.set(m.SOURCE_UP, 0, source)
+            self._put_zeros(source)
+            self._values.set(m.LAST_BREACH, max((e.committed_at for e in recent if e.breaches), default=0.0), source)
             if totals.last is not None:
                 self._values.set(m.LAST_SUCCESS, totals.last.committed_at, source)
-                self._put_standing(source, Standing.of(ReadLog(checkpoint), totals.last.epoch))
+                self._put_standing(source, standing)
+            self._put_pressure(source)
+            first()
 
     def save(self) -> None:
         """Keep the totals for the next start."""
@@ -73,7 +84,10 @@ class Recorder:
                 self._put_totals(batch.source, self._totals[batch.source].totals)
                 self._put_times(batch)
                 self._put_reads(batch)
-                self._put_pressure(batch.source, batch.entry)
+                self._files[batch.source].add(batch.entry)
+                self._put_pressure(batch.source)
+                if batch.entry.breaches:
+                    self._values.set(m.LAST_BREACH, batch.entry.committed_at, batch.source)
 
     def on_event(self, event: SourceEvent) -> None:
         """Count failures and restarts; remember what runs."""
@@ -85,14 +99,25 @@ class Recorder:
                 values.add(m.DISCARDED, event.figures.get("discarded", 0), name)
                 return
             values.set(m.SOURCE_UP, float(event.kind is EventKind.STARTED), name)
+            values.drop(m.IDLE, name)
             if event.kind is EventKind.FAILED:
                 values.add(m.FAILURES, 1, name, event.error)
-                self._failed.add(name)
+                self._failed[name] = event.error
             elif event.kind is EventKind.STARTED:
-                values.replace(m.SUITE, name, {event.suite: 1})
-                values.set(m.LAST_TRIGGER, self._clock(), name)  # its first micro-batch may hang, too
-                values.add(m.RESTARTS, float(name in self._failed), name)
-                self._failed.discard(name)
+                self._started(name, event.suite)
+            elif event.kind in _OVER:  # nothing is to be heard of it any more, and a Pushgateway keeps the last push
+                self._over.add(name)
+                values.drop(m.LAST_TRIGGER, name)
+                values.drop(m.READ_UNTIL, name)
+
+    def _started(self, source: str, suite: str) -> None:
+        values, error = self._values, self._failed.pop(source, None)
+        self._over.discard(source)
+        values.replace(m.SUITE, source, {suite: 1})
+        values.set(m.LAST_TRIGGER, self._clock(), source)  # its first micro-batch may hang, too
+        values.add(m.RESTARTS, float(error is not None), source)
+        if error is not None:
+            values.add(m.RESTARTS_BY_KIND, 1, source, error)
 
     def closed(self, source: str, shards: frozenset[str]) -> None:
         """Kinesis has closed these shards: those that are still read drain."""
@@ -107,8 +132,38 @@ class Recorder:
             self._values.set(m.LAST_LOSS, max((loss.noticed_at for loss in losses), default=0.0), source)
 
     def heard(self, source: str) -> None:
-        """Spark told that the query goes on."""
-        self._values.set(m.LAST_TRIGGER, self._clock(), source)
+        """Spark told that the query goes on; what it tells of one that has ended comes late, and says nothing."""
+        self._put_of_running(m.LAST_TRIGGER, self._clock(), source)
+
+    def idle(self, source: str) -> None:
+        """Spark found nothing to read."""
+        self._put_of_running(m.IDLE, 1, source)
+
+    def looked(self, source: str, tips: Mapping[str, Any] | None) -> None:
+        """The read log's note of the last looks that found shards at their tips, None before the first."""
+        with self._lock:
+            shards = self._shards.setdefault(source, _Shards())
+            shards.tips = tips
+            self._put_read_until(source)
+
+    def refresh(self) -> None:
+        """Count anew what changes with time alone."""
+        with self._lock, self._values.change:
+            for source in self._files:
+                self._put_pressure(source)
+
+    def _put_of_running(self, metric: m.Metric, value: float, source: str) -> None:
+        with self._values.change:
+            if source not in self._over:
+                self._values.set(metric, value, source)
+
+    def _put_zeros(self, source: str) -> None:
+        for metric in (m.BYTES_READ, m.RESTARTS, m.DISCARDED):
+            self._values.add(metric, 0, source)
+        for outcome in ("finished", "voided"):
+            self._values.add(m.RECOVERED, 0, source, outcome)
+        if self._values.get(m.SOURCE_UP, source) is None:  # else it runs, and its totals could not be read before
+            self._values.set(m.SOURCE_UP, 0, source)
 
     def _put_totals(self, source: str, totals: Totals) -> None:
         values, rows = self._values, totals.rows
@@ -148,6 +203,8 @@ class Recorder:
         reads = batch.standing.reads.values()
         self._values.add(m.BYTES_READ, sum(read.bytes for read in reads), batch.source)
         self._put_standing(batch.source, batch.standing)
+        if batch.standing.idle is not None:
+            self._put_of_running(m.IDLE, float(batch.standing.idle), batch.source)
         if batch.standing.lag:
             for metric, name in _CALLS.items():
                 self._values.add(metric, sum(read.detail.get(name, 0) for read in reads), batch.source)
@@ -162,6 +219,7 @@ class Recorder:
                 values.add(metric, 0, source)
             self._shards.setdefault(source, _Shards()).take(standing.reads)
             self._put_shards(source)
+            self._put_read_until(source)
         if standing.waiting is not None:
             self._put_backlog(source, standing.waiting)
 
@@ -179,14 +237,19 @@ class Recorder:
             else:
                 values.set(m.LAG_RECORDS, behind, source)
 
+    def _put_read_until(self, source: str) -> None:
+        until = self._shards[source].read_until()
+        if until is not None:
+            self._put_of_running(m.READ_UNTIL, until, source)
+
     def _put_backlog(self, source: str, waiting: Mapping[str, int]) -> None:
         self._values.set(m.BACKLOG_FILES, waiting["files"], source)
         self._values.set(m.BACKLOG_BYTES, waiting["bytes"], source)
         self._values.set(m.BACKLOG_OLDEST, waiting["oldest"] / 1_000_000, source)
 
-    def _put_pressure(self, source: str, entry: Entry) -> None:
+    def _put_pressure(self, source: str) -> None:
         most = dict.fromkeys((CLEAN, DEAD_LETTER), 0)
-        for (table, _), count in self._files[source].take(entry, self._clock() - _HOUR).items():
+        for (table, _), count in self._files[source].since(self._clock() - _HOUR).items():
             most[table] = max(most.get(table, 0), count)
         self._values.replace(m.PARTITION_FILES, source, most)
 
@@ -197,6 +260,7 @@ class _Shards:
 
     closed: frozenset[str] = frozenset()
     reads: Mapping[str, UnitRead] = field(default_factory=dict)
+    tips: Mapping[str, Any] | None = None  # the read log's note
     _arrived: dict[str, float] = field(
         default_factory=dict
     )  # milliseconds since 1970, of the last record that was read
@@ -229,20 +293,46 @@ class _Shards:
             return None
         return sum(lag * self._rates[shard] for shard, lag in late.items())
 
+    def read_until(self) -> float | None:
+        """Seconds since 1970: everything that arrived before was read; None while that is not known.
+
+        Where all shards were read to their ends their children follow, of which the next micro-batch tells.
+        """
+        if not self.reads:
+            return float(self.tips["at"]) if self.tips else None
+        known = (self.reads[shard] for shard in self.unfinished if "read_at_ms" in self.reads[shard].detail)
+        return min((known_until(read, self.tips) for read in known), default=None)
+
+
+def _since(ledger: Ledger, through: int, since: float) -> list[Entry]:
+    """The entries up to a batch that were committed since then: most triggers make few of them, so few are read first."""
+    back = _LOOK_BACK
+    while True:
+        first = max(0, through + 1 - back)
+        entries = [entry for entry in ledger.entries(first) if entry.batch_id <= through]
+        if not first or not entries or entries[0].committed_at < since:
+            return [entry for entry in entries if entry.committed_at >= since]
+        back *= 4
+
 
 class _RecentFiles:
     """Files by table and partition, of the last hour; each is counted in once and out once."""
 
-    def __init__(self) -> None:
+    def __init__(self, entries: Iterable[Entry] = ()) -> None:
         self._files: deque[tuple[float, tuple[str, str]]] = deque()
         self._counts: Counter[tuple[str, str]] = Counter()
+        for entry in entries:
+            self.add(entry)
 
-    def take(self, entry: Entry, since: float) -> Counter[tuple[str, str]]:
-        """The counts with an entry's files, and without what was committed before `since`."""
+    def add(self, entry: Entry) -> None:
+        """Take an entry's files in."""
         for file in entry.files:
             place = (file.table, file.partition)
             self._files.append((entry.committed_at, place))
             self._counts[place] += 1
+
+    def since(self, since: float) -> Counter[tuple[str, str]]:
+        """The counts without what was committed before `since`."""
         while self._files and self._files[0][0] < since:
             _, place = self._files.popleft()
             self._counts[place] -= 1

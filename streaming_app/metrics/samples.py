@@ -14,6 +14,7 @@ from typing import Any, Final
 from streaming_app.journal.audited import LastAudit
 from streaming_app.journal.ledger import Ledger
 from streaming_app.metrics import catalogue as m
+from streaming_app.metrics import processes
 from streaming_app.metrics.values import Values
 from streaming_app.schema import CLEAN, DEAD_LETTER
 from streaming_app.sink import SinkOptions
@@ -52,6 +53,16 @@ def sample_python(values: Values) -> None:
     if _STATM.exists():
         pages = int(_STATM.read_text().split()[1])
         values.set(m.PYTHON_MEMORY, pages * os.sysconf("SC_PAGE_SIZE"))
+
+
+def sample_workers(values: Values, jvm: Any) -> None:
+    """The Python processes below the JVM, on this machine: how many, and what they hold."""
+    if processes.PROC.joinpath("self").exists():
+        found = processes.python_below(jvm.java.lang.ProcessHandle.current().pid())
+        held = sum(processes.memory(pid) for pid in found)
+        with values.change:
+            values.set(m.WORKERS, len(found))
+            values.set(m.WORKERS_MEMORY, held)
 
 
 def sample_jvm(values: Values, jvm: Any) -> None:

@@ -11,7 +11,7 @@ import yaml
 
 from tests.e2e.test_metrics import address
 from tests.fault.rig import REPOSITORY, STREAM, Rig
-from tests.prometheus_server import INSTALLED, prometheus_server
+from tests.prometheus_server import PROMETHEUS, prometheus_server
 from tests.strict_kinesis import strict_kinesis
 
 pytestmark = [pytest.mark.spark, pytest.mark.drill, pytest.mark.timeout(900)]
@@ -41,7 +41,7 @@ def questions() -> dict[str, str]:
     }
 
 
-@pytest.mark.skipif(not INSTALLED, reason="needs Prometheus")
+@PROMETHEUS
 def test_every_panel_has_data(tmp_path):
     with strict_kinesis() as kinesis:
         kinesis.create(STREAM, shards=2)

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from streaming_app.metrics.catalogue import CATALOGUE
 from tests.fault.rig import STREAM, Rig
-from tests.prometheus_server import INSTALLED, prometheus_server
+from tests.prometheus_server import INSTALLED, PROMETHEUS, prometheus_server
 from tests.strict_kinesis import strict_kinesis
 
 pytestmark = [pytest.mark.spark, pytest.mark.drill, pytest.mark.timeout(600)]
@@ -25,6 +25,7 @@ NOT_HERE = {
     "qsr_warnings_total",  # no row of the input only warns
     "qsr_infos_total",
     "qsr_failures_total",  # the process was killed; nothing failed by itself
+    "qsr_restarts_by_kind_total",
 }
 
 
@@ -139,7 +140,7 @@ def event(number: int) -> bytes:
     ).encode()
 
 
-@pytest.mark.skipif(not INSTALLED, reason="needs Prometheus")
+@PROMETHEUS
 def test_known_rows_throttles_and_a_split_are_scraped_exactly(tmp_path):
     """2,000 records wait in a shard that is split while they are read, 100 to a micro-batch; ten calls fail in between."""
     with strict_kinesis() as kinesis:
@@ -196,6 +197,8 @@ def scraped_exactly(rig: Rig, folder: Path, service) -> None:
         found = prometheus.query('{__name__=~"qsr_rows_.*_total|qsr_rejections_total"}')
         assert found == TRUTH
         assert prometheus.query("qsr_ready") == {("qsr_ready",): 1}
-        assert prometheus.query('ALERTS{alertname="IngestDown"}') == {}
+        rig.wait_for(
+            lambda: prometheus.query('ALERTS{alertname="IngestDown"}') == {}, timeout=30
+        )  # of its first second
         rig.kill(service)
         rig.wait_for(lambda: prometheus.query('ALERTS{alertname="IngestDown"}'), timeout=30)

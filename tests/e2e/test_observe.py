@@ -14,7 +14,7 @@ from contextlib import suppress
 import pytest
 
 from tests.fault.rig import REPOSITORY
-from tests.prometheus_server import INSTALLED, Prometheus
+from tests.prometheus_server import PROMETHEUS, Prometheus
 
 pytestmark = [pytest.mark.spark, pytest.mark.drill, pytest.mark.timeout(600)]
 
@@ -38,7 +38,7 @@ def page(port: int) -> bool:
     return False
 
 
-@pytest.mark.skipif(not INSTALLED, reason="needs Prometheus")
+@PROMETHEUS
 def test_the_demo_is_watched_and_leaves_nothing_behind(tmp_path):
     metrics, port = free_port(), free_port()
     more = {"PYTHON": sys.executable, "QSR_METRICS_PORT": str(metrics), "PROMETHEUS_PORT": str(port)}
@@ -64,7 +64,7 @@ def test_the_demo_is_watched_and_leaves_nothing_behind(tmp_path):
     "name",
     [
         "QSR_METRICS_PORT",
-        pytest.param("PROMETHEUS_PORT", marks=pytest.mark.skipif(not INSTALLED, reason="needs Prometheus")),
+        pytest.param("PROMETHEUS_PORT", marks=PROMETHEUS),
     ],
 )
 def test_a_port_that_is_taken_is_named_before_anything_starts(name):

@@ -1,10 +1,15 @@
-"""Which shards Kinesis has closed, as the metrics ask it: over splits and merges, on both emulators."""
+"""Which shards Kinesis has closed, and what a stream keeps, as the metrics ask it: over splits and merges, on both emulators."""
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from streaming_app.arguments import load_all
 from streaming_app.sources.kinesis import closed_shards, parse_options
+from streaming_app.streams import RunOptions, build_stream
+from tests.dockerfile import REPOSITORY
 from tests.moto_server import CREDENTIALS, REGION, moto_server
 from tests.strict_kinesis import strict_kinesis
 
@@ -38,3 +43,23 @@ def test_moto_agrees():
         half = str(int(shard["HashKeyRange"]["EndingHashKey"]) // 2)
         client.split_shard(StreamName="orders", ShardToSplit=shard["ShardId"], NewStartingHashKey=half)
         assert ask(aws.url) == {shard["ShardId"]}
+
+
+def test_what_a_stream_keeps_is_asked_of_the_stream(tmp_path):
+    config = {
+        "dataset": str(REPOSITORY / "conf/datasets/orders.yaml"),
+        "suite": str(REPOSITORY / "conf/expectations/orders.yaml"),
+        "lake": {"root": str(tmp_path)},
+    }
+    with moto_server() as aws:
+        client = aws.client("kinesis")
+        client.create_stream(StreamName="orders", ShardCount=1)
+        client.increase_stream_retention_period(StreamName="orders", RetentionPeriodHours=72)
+        place = {"enabled": True, "stream": "orders", "region": REGION, "endpoint_url": aws.url}
+        (tmp_path / "conf.yaml").write_text(
+            json.dumps({**config, "sources": {"kinesis": place, "csv": {"enabled": True}}})
+        )
+        loaded, suite = load_all(str(tmp_path / "conf.yaml"), ())
+        streams = {name: build_stream(loaded, suite, name, RunOptions("")) for name in ("kinesis", "csv")}
+        assert streams["kinesis"].retention() == 72 * 3600
+        assert streams["csv"].retention is None

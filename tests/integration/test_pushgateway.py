@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import socket
 import subprocess
 import time
@@ -22,9 +21,10 @@ from streaming_app.metrics.pushgateway import Pushgateway
 from streaming_app.metrics.pushing import Pusher
 from streaming_app.metrics.values import Values
 from tests.metrics_lake import everything, new_recorder, run
+from tests.tools import needs, program
 
-PROGRAM = shutil.which("prometheus-pushgateway") or shutil.which("pushgateway")
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason="needs a Pushgateway (Debian: prometheus-pushgateway)")
+NAMES = ("prometheus-pushgateway", "pushgateway")
+pytestmark = needs(*NAMES, package="prometheus-pushgateway")
 
 
 @contextmanager
@@ -33,7 +33,7 @@ def pushgateway(folder: Path, *more: str) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"
     with (folder / "log").open("wb") as log:
-        command = [str(PROGRAM), f"--web.listen-address={address}", *more]
+        command = [str(program(*NAMES)), f"--web.listen-address={address}", *more]
         with subprocess.Popen(command, cwd=folder, stdout=log, stderr=log) as child:
             try:
                 _wait_for(f"http://{address}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 import yaml
 
 from streaming_app.metrics.catalogue import CATALOGUE
+from tests.prometheus_server import PROMTOOL
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FOLDER = REPOSITORY / "deploy" / "monitoring"
@@ -51,7 +51,7 @@ def test_an_alert_is_shown_firing_and_silent(rule):
     assert {bool(case["exp_alerts"]) for case in cases} == {True, False}
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (Debian: prometheus)")
+@PROMTOOL
 @pytest.mark.parametrize("command", [["check", "rules", "alerts.yml"], ["test", "rules", "alerts.test.yml"]])
 def test_promtool_agrees(command):
     done = subprocess.run(["promtool", *command], cwd=FOLDER, capture_output=True, text=True, timeout=60, check=False)

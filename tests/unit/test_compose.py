@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import yaml
 
 from streaming_app.arguments import load_all
 from streaming_app.errors import ConfigError
+from tests.prometheus_server import PROMTOOL
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
@@ -76,7 +76,7 @@ def test_grafana_finds_its_dashboards_and_prometheus():
     assert (inside[str(Path(home).parent)] / Path(home).name).exists()
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="needs Prometheus's promtool")
+@PROMTOOL
 @pytest.mark.parametrize("name", ["prometheus.yml", "prometheus.compose.yml"])
 def test_prometheus_understands_its_configuration(name):
     command = ["promtool", "check", "config", "--syntax-only", str(DEPLOY / "monitoring" / name)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
-import shutil
 import subprocess
 import sys
 from itertools import combinations
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from streaming_app.metrics.catalogue import CATALOGUE
+from tests.prometheus_server import PROMTOOL
 
 MONITORING = Path(__file__).resolve().parents[2] / "deploy" / "monitoring"
 FILES = sorted((MONITORING / "grafana").glob("*.json"))
@@ -78,7 +78,7 @@ def test_texts_point_to_paragraphs_of_the_runbook():
     assert named <= headings
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="needs Prometheus's promtool")
+@PROMTOOL
 def test_prometheus_understands_every_question(tmp_path):
     rules = [{"record": f"panel{number}", "expr": concrete(text)} for number, text in enumerate(expressions())]
     (tmp_path / "rules.yml").write_text(json.dumps({"groups": [{"name": "panels", "rules": rules}]}))

@@ -120,6 +120,18 @@ def test_probes_and_scrapers_ask_what_is_open_on_the_port_that_is_served():
     assert monitor["spec"]["selector"]["matchLabels"] == template["metadata"]["labels"]
 
 
+def test_prometheus_knows_the_pod_by_the_job_that_the_alerts_look_at():
+    """Without a relabelling the operator calls it NAMESPACE/NAME, and `up` of another name can never be 0."""
+    (monitor,) = documents("podmonitor/podmonitor.yaml")
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    given = {each["targetLabel"]: each["replacement"] for each in endpoint.get("relabelings", ())}
+    looked_at = set(re.findall(r'\bjob="([^"]+)"', (REPOSITORY / "deploy/monitoring/alerts.yml").read_text()))
+    assert {given.get("job")} == looked_at
+    labels = DEPLOYMENT["spec"]["template"]["metadata"]["labels"]
+    page = (REPOSITORY / "docs/monitoring.md").read_text()  # what those need who scrape by annotations
+    assert ";".join(labels[f"app.kubernetes.io/{name}"] for name in ("name", "component")) in page
+
+
 def test_policy_is_about_every_pod_and_shuts_the_nodes_metadata(template):
     (policy,) = documents("networkpolicy.yaml")
     assert policy["spec"]["podSelector"]["matchLabels"].items() <= template["metadata"]["labels"].items()

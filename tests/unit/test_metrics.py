@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 import urllib.error
 import urllib.request
 from dataclasses import replace
@@ -12,7 +13,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from streaming_app.events import EventKind, SourceEvent
+from streaming_app.journal.ledger import Ledger
 from streaming_app.journal.read_log import ReadLog, UnitRead
+from streaming_app.metrics import catalogue
 from streaming_app.metrics.catalogue import CATALOGUE
 from streaming_app.metrics.health import Health
 from streaming_app.metrics.prometheus import Endpoint
@@ -35,7 +38,8 @@ class Service:
 
     def __init__(self, storage: MemoryStorage) -> None:
         self.clock, self.values, self.storage = Clock(), Values(), storage
-        self.recorder = Recorder(self.values, lambda: NOW)
+        self.now = NOW
+        self.recorder = Recorder(self.values, lambda: self.now)
         self.health = Health(60.0, self.clock)
         self.endpoint = Endpoint(self.values, self.health.look)
 
@@ -275,6 +279,8 @@ def test_failures_count_by_kind_and_starts_after_them_as_restarts(service):
         ("qsr_failures_total", "SourceError"): 2,
         ("qsr_failures_total", "SinkError"): 1,
         ("qsr_restarts_total",): 1,
+        ("qsr_restarts_by_kind_total", "SourceError"): 1,
+        ("qsr_restarts_by_kind_total", "SinkError"): None,
         ("qsr_recovered_batches_total", "finished"): 2,
         ("qsr_recovered_batches_total", "voided"): 1,
         ("qsr_discarded_files_total",): 5,
@@ -300,6 +306,136 @@ def test_everything_served_stands_in_the_catalogue(service):
 def test_a_first_micro_batch_that_hangs_has_an_age(service):
     service.tell(EventKind.STARTED, suite="f1")
     assert service.scrape()[("qsr_last_trigger_timestamp_seconds",)] == NOW
+
+
+def test_a_source_that_has_ended_is_not_waited_for(service):
+    """What a Pushgateway keeps of a bounded run; the source's last words may come after its end."""
+    for kind in (EventKind.DONE, EventKind.STOPPED):
+        service.tell(EventKind.STARTED, suite="f1")
+        service.recorder.idle("kinesis")
+        service.recorder.looked("kinesis", {"at": NOW, "shards": {}})
+        ages = {
+            "qsr_last_trigger_timestamp_seconds",
+            "qsr_read_until_timestamp_seconds",
+            "qsr_source_idle",
+        }
+        assert ages <= {key[0] for key in service.scrape()}
+        service.tell(kind)
+        service.recorder.heard("kinesis")
+        service.recorder.idle("kinesis")
+        service.recorder.looked("kinesis", {"at": NOW, "shards": {}})
+        assert not ages & {key[0] for key in service.scrape()}
+
+
+def test_a_source_that_failed_is_still_waited_for(service):
+    service.tell(EventKind.STARTED, suite="f1")
+    service.recorder.looked("kinesis", {"at": NOW, "shards": {}})
+    service.tell(EventKind.FAILED, error="SourceError")
+    assert service.scrape()[("qsr_last_trigger_timestamp_seconds",)] == NOW
+    assert service.scrape()[("qsr_read_until_timestamp_seconds",)] == NOW
+
+
+def test_idle_once_a_batch_took_everything_or_spark_finds_nothing(service):
+    assert ("qsr_source_idle",) not in service.scrape()
+    service.tell(EventKind.STARTED, suite="f1")
+    run(service, 0)
+    assert service.scrape()[("qsr_source_idle",)] == 0
+    service.recorder.idle("kinesis")
+    assert service.scrape()[("qsr_source_idle",)] == 1
+    publish(service.storage, 1)
+    at_tip = Lag({"shard-0": 0}, frozenset({"shard-0"}))
+    service.recorder.on_batch(replace(batch(1), standing=Standing(batch(1).standing.reads, at_tip)))
+    assert service.scrape()[("qsr_source_idle",)] == 1
+    service.tell(EventKind.FAILED, error="SourceError")
+    assert ("qsr_source_idle",) not in service.scrape()
+
+
+def test_files_that_wait_make_a_source_busy(service):
+    service.recorder.begin("csv", MemoryStorage())
+    for number, files in ((0, 7), (1, 0)):
+        waiting = {"files": files, "bytes": 0, "oldest": 0}
+        service.recorder.on_batch(Batch("csv", entry(number), {}, Standing(waiting=waiting)))
+        assert service.values.get(catalogue.IDLE, "csv") == (files == 0)
+
+
+def test_everything_was_read_until_the_least_of_the_shards(service):
+    """One is 100 s behind, one idle: for the second a look at its tip counts, and for the first it does not."""
+    at = round(NOW * 1000) - 60_000
+    behind = shard_read("behind", 10, NOW, 100_000, read_at_ms=at, end="after:7")
+    idle = shard_read("idle", 0, NOW, 0, read_at_ms=at - 500_000, end="after:9")
+    read_on(service, 0, behind, idle)
+    assert service.scrape()[("qsr_read_until_timestamp_seconds",)] == NOW - 560
+    service.recorder.looked("kinesis", {"at": NOW - 10, "shards": {"idle": "after:9", "behind": "after:6"}})
+    assert service.scrape()[("qsr_read_until_timestamp_seconds",)] == NOW - 160
+
+
+def test_read_until_is_known_after_a_restart(start, storage):
+    publish(storage, 0)
+    at = round(NOW * 1000) - 3_600_000
+    ReadLog(storage).put_if_absent(
+        entry(0).epoch, shard_read("s", 1, NOW - 7200, 3_600_000, read_at_ms=at, end="after:1")
+    )
+    service = start()
+    service.recorder.begin("kinesis", storage)
+    assert service.scrape()[("qsr_read_until_timestamp_seconds",)] == NOW - 7200
+
+
+def test_the_last_breach_has_its_time_after_a_restart_too(start, storage):
+    service = start()
+    service.recorder.begin("kinesis", storage)
+    assert service.scrape()[("qsr_last_breach_timestamp_seconds",)] == 0
+    run(service, 0)
+    assert service.scrape()[("qsr_last_breach_timestamp_seconds",)] == NOW
+    again = start()
+    again.recorder.begin("kinesis", storage)
+    assert again.scrape()[("qsr_last_breach_timestamp_seconds",)] == NOW
+
+
+def test_files_of_the_last_hour_are_counted_over_a_restart_and_forgotten_without_a_batch(start, storage):
+    for number, ago in enumerate((3700, 1800, 60)):
+        Ledger(storage).append_if_absent(entry(number, at=NOW - ago))
+        Ledger(storage).mark_published(number)
+    service = start()
+    service.recorder.begin("kinesis", storage)
+    assert service.scrape()[("qsr_partition_files_last_hour", "clean")] == 2
+    service.now = NOW + 1801
+    service.recorder.refresh()
+    assert service.scrape()[("qsr_partition_files_last_hour", "clean")] == 1
+    service.now = NOW + 7200
+    service.recorder.refresh()
+    assert service.scrape()[("qsr_partition_files_last_hour", "clean")] == 0
+
+
+def test_the_last_hour_is_found_among_many_batches(start, storage):
+    for number in range(1000):
+        Ledger(storage).append_if_absent(entry(number, at=NOW - 3599 - (600 - number if number < 600 else 0)))
+    Ledger(storage).mark_published(999)
+    service = start()
+    service.recorder.begin("kinesis", storage)
+    assert service.scrape()[("qsr_partition_files_last_hour", "clean")] == 401
+
+
+def test_a_scrape_does_not_wait_for_a_slow_read_log(service, monkeypatch):
+    read, answered = threading.Event(), threading.Event()
+
+    def slow(*_) -> Standing:
+        read.set()
+        assert answered.wait(5)
+        return Standing()
+
+    publish(service.storage, 0)
+    monkeypatch.setattr(Standing, "of", slow)
+    start = threading.Thread(target=service.recorder.begin, args=("kinesis", service.storage))
+    start.start()
+    assert read.wait(5)
+    scrape = threading.Thread(target=service.values.snapshot)
+    scrape.start()
+    scrape.join(2)
+    waits = scrape.is_alive()
+    answered.set()
+    start.join()
+    scrape.join()
+    assert not waits
 
 
 def test_ready_once_every_source_has_recovered_and_runs(service):

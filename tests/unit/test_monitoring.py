@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import subprocess
+import sys
 import tempfile
 import time
 import urllib.request
@@ -17,10 +20,11 @@ from streaming_app.errors import SourceError
 from streaming_app.events import EventKind, SourceEvent
 from streaming_app.journal.audited import Audited, LastAudit
 from streaming_app.journal.ledger import Ledger
+from streaming_app.journal.read_log import ReadLog
 from streaming_app.metrics import catalogue as m
-from streaming_app.metrics import samples
+from streaming_app.metrics import processes, samples
 from streaming_app.metrics.cloudwatch import Calls
-from streaming_app.metrics.monitoring import Monitoring
+from streaming_app.metrics.monitoring import Asked, Monitoring
 from streaming_app.metrics.values import Values
 from streaming_app.sink import SinkOptions
 from streaming_app.storage import open_storage
@@ -133,14 +137,110 @@ def test_a_pushgateway_that_is_not_there_harms_nothing(begin, sink, caplog):
     assert "could not be sent to the Pushgateway" in caplog.text
 
 
-def test_a_broken_ledger_is_logged_and_raises_nothing(begin, sink, caplog):
-    open_storage(sink.checkpoint).put("ledger/published.json", b"{")
-    monitoring = begin()
-    monitoring.watch({"kinesis": sink}, SPARK)
-    monitoring.on_batch(batch(0))
-    assert "could not take something" in caplog.text
+def test_totals_that_cannot_be_read_at_the_start_are_read_later_and_everything_else_goes_on(begin, sink, caplog):
+    storage = open_storage(sink.checkpoint)
+    publish(storage, 0, 1)
+    kept = storage.get("ledger/published.json")
+    storage.put("ledger/published.json", b"{")
+    other = replace(sink, checkpoint=f"{sink.checkpoint}-csv", owner="csv")
+    monitoring = begin(sample_every=1)
+    monitoring.watch({"kinesis": sink, "csv": other}, SPARK)
+    values = monitoring.values
+    assert "could not read the totals" in caplog.text
+    assert values.get(m.TOTALS_READ, "kinesis") == 0
+    assert values.get(m.TOTALS_READ, "csv") == 1
+    monitoring.on_event(SourceEvent(EventKind.STARTED, "kinesis"))
+    monitoring.on_batch(batch(1))
+    assert values.get(m.ROWS_READ, "csv") == 0
     with urllib.request.urlopen(f"{monitoring.endpoint.url}/healthz", timeout=5) as answer:  # noqa: S310 - http
         assert answer.status == 200
+    until(lambda: values.get(m.JVM_MEMORY, "heap") == 5)
+    storage.put("ledger/published.json", kept)
+    until(lambda: values.get(m.TOTALS_READ, "kinesis") == 1)
+    assert values.get(m.ROWS_READ, "kinesis") == 20
+    assert values.get(m.SOURCE_UP, "kinesis") == 1
+    assert caplog.text.count("could not read the totals") == 1
+    publish(storage, 2)
+    monitoring.on_batch(batch(2))
+    assert values.get(m.ROWS_READ, "kinesis") == 30
+
+
+def test_totals_that_appear_late_are_not_sent_to_cloudwatch_as_new_rows(begin, sink, monkeypatch):
+    asked = []
+    monkeypatch.setattr(Calls, "put", lambda _, data: asked.extend(data))
+    storage = open_storage(sink.checkpoint)
+    publish(storage, 0, 1)
+    kept = storage.get("ledger/published.json")
+    storage.put("ledger/published.json", b"{")
+    monitoring = begin(enabled=False, cloudwatch={"enabled": True}, sample_every=1)
+    monitoring.watch({"kinesis": sink}, SPARK)
+    storage.put("ledger/published.json", kept)
+    until(lambda: monitoring.values.get(m.TOTALS_READ, "kinesis") == 1)
+    publish(storage, 2)
+    monitoring.on_batch(batch(2))
+    monitoring.close()
+    assert sum(each["Value"] for each in asked if each["MetricName"] == "qsr_rows_read_total") == 10
+
+
+def test_what_a_stopped_run_leaves_at_a_pushgateway_is_no_service_that_is_not_ready(begin, sink):
+    with otlp_receiver() as receiver:
+        monitoring = begin(enabled=False, otlp={"endpoint": receiver.url})
+        monitoring.watch({"kinesis": sink}, SPARK)
+        monitoring.on_event(SourceEvent(EventKind.STARTED, "kinesis"))
+        monitoring.on_event(SourceEvent(EventKind.STOPPED, "kinesis"))
+        monitoring.close()
+        (message,) = receiver.requests
+    sent = {metric.name: metric for metric in message.resource_metrics[0].scope_metrics[0].metrics}
+    for name in ("qsr_ready", "qsr_last_trigger_timestamp_seconds"):
+        assert name not in sent or not sent[name].gauge.data_points
+
+
+def test_a_start_has_its_time_but_for_a_run_that_ends_by_itself(begin, tmp_path):
+    before = time.time()
+    assert before <= begin().values.get(m.START) <= time.time()
+    config = Config(dataset="d", suite="s", lake={"root": str(tmp_path)}, sources={"csv": {"enabled": True}})
+    bounded = Monitoring(config, bounded=True)
+    bounded.close()
+    assert bounded.values.get(m.START) is None
+
+
+def test_a_stream_is_asked_what_it_keeps_and_when_its_shards_were_at_their_tips(begin, sink):
+    answers = [SourceError("throttled"), 7 * 86_400.0]
+
+    def ask() -> float:
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    ReadLog(open_storage(sink.checkpoint)).note("tips", {"at": 1_800_000_000.0, "shards": {"s": "after:1"}})
+    monitoring = begin(sample_every=1)
+    monitoring.watch({"kinesis": sink}, SPARK, {"kinesis": Asked(frozenset, ask)})
+    assert monitoring.values.get(m.RETENTION, "kinesis") == 86_400
+    until(lambda: monitoring.values.get(m.RETENTION, "kinesis") == 7 * 86_400)
+    assert monitoring.values.get(m.READ_UNTIL, "kinesis") == 1_800_000_000.0
+
+
+def test_python_workers_are_the_python_processes_below_the_jvm(tmp_path):
+    """A JVM (10) with a daemon that forked two workers, a shell, and (by spark-submit) this process with a child."""
+    tree = {1: (0, "init"), 10: (1, "java"), 20: (10, "python3.11"), 21: (20, "python3.11"), 22: (20, "python) R 1 (x"), 30: (10, "bash"), 40: (10, "python"), 41: (40, "python"), 50: (1, "python")}  # fmt: skip
+    for pid, (parent, name) in tree.items():
+        (tmp_path / str(pid)).mkdir()
+        (tmp_path / str(pid) / "stat").write_text(f"{pid} ({name}) S {parent} 1 1 0")
+    (tmp_path / "60").mkdir()  # it has ended since it was listed
+    (tmp_path / "20" / "smaps_rollup").write_text("0-1 ---p [rollup]\nRss:  900 kB\nPss:  300 kB\n")
+    (tmp_path / "21" / "statm").write_text("500 7 1 1 0 1 0")
+    assert sorted(processes.python_below(10, tmp_path, but=40)) == [20, 21, 22]
+    assert processes.memory(20, tmp_path) == 300 * 1024
+    assert processes.memory(21, tmp_path) == 7 * os.sysconf("SC_PAGE_SIZE")
+    assert processes.memory(60, tmp_path) == 0
+
+
+def test_memory_of_a_real_child_is_seen():
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        until(lambda: child.pid in processes.python_below(os.getpid()))
+        assert processes.memory(child.pid) > 1_000_000
+        child.stdin.close()
 
 
 def test_everything_is_there_soon_after_the_start(begin, sink):
@@ -209,7 +309,7 @@ def test_shards_that_kinesis_has_closed_are_asked_for_and_a_refusal_harms_nothin
         return answer
 
     monitoring = begin(sample_every=1)
-    monitoring.watch({"kinesis": sink}, SPARK, {"kinesis": ask})
+    monitoring.watch({"kinesis": sink}, SPARK, {"kinesis": Asked(ask, lambda: 86_400.0)})
     publish(open_storage(sink.checkpoint), 0)
     monitoring.on_batch(batch(0))
     assert monitoring.values.get(m.SHARDS_DRAINING, "kinesis") == 0

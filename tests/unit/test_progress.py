@@ -8,7 +8,7 @@ import pytest
 
 from streaming_app.journal.ledger import Counts, Entry, Ledger
 from streaming_app.journal.read_log import ReadLog, UnitRead
-from streaming_app.progress import ProgressListener, log_batch
+from streaming_app.progress import Lag, ProgressListener, Standing, log_batch
 from tests.memory_storage import MemoryStorage
 
 ENTRY = Entry(4, 9, "kinesis:orders", "f", "t", Counts(read=6, clean=5, dead=1), (), (100.0, 101.0), 102.5)
@@ -57,6 +57,21 @@ def test_a_stream_read_to_all_its_tips_is_idle(listener, batches, storage):
         ReadLog(storage).put_if_absent(9, UnitRead(shard, 3, 30, {"millis_behind": 0, "at_tip": True}))
     listener.onQueryProgress(event())
     assert batches[0].standing.lag.idle
+
+
+def test_idle_is_what_the_lag_or_the_waiting_files_say():
+    behind = Lag({"a": 0, "b": 5}, frozenset({"a"}))
+    assert [Standing(lag=lag).idle for lag in (behind, Lag({"a": 0}, frozenset({"a"})))] == [False, True]
+    assert [Standing(waiting={"files": files}).idle for files in (3, 0)] == [False, True]
+    assert Standing().idle is None
+
+
+def test_an_idle_query_is_told_of_by_its_name(storage):
+    told = []
+    listener = ProgressListener({"kinesis": Ledger(storage)}, told.append, heard=told.append, idle=told.append)
+    listener.onQueryStarted(SimpleNamespace(runId="r", name="kinesis"))
+    listener.onQueryIdle(SimpleNamespace(runId="r"))
+    assert told == ["kinesis", "kinesis"]
 
 
 def test_a_source_without_lag_has_none(listener, batches, storage):

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from streaming_app import __version__
+from tests import tools
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((REPOSITORY / ".github" / "workflows").glob("*.yml"))
@@ -50,3 +51,22 @@ def test_version_stands_in_one_place_where_the_release_looks_for_it():
     assert re.findall(r'^__version__.*"(.*)"$', text, re.MULTILINE) == [__version__]
     assert "version = attr: streaming_app.__version__" in (REPOSITORY / "setup.cfg").read_text()
     assert "__version__" in (REPOSITORY / ".github/workflows/release.yml").read_text()
+
+
+def test_runners_install_what_tests_are_otherwise_skipped_for():
+    """Debian's Prometheus brings promtool; `.ci/run` runs where it is missing, too."""
+    found = jobs(REPOSITORY / ".github/workflows/ci.yml")
+    for job in ("test", "drills"):
+        steps = found[job]["steps"]
+        made = next(number for number, step in enumerate(steps) if step.get("run", "").startswith("make "))
+        assert any(re.search(r"apt-get install .*\bprometheus\b", step.get("run", "")) for step in steps[:made])
+        assert "1" in steps[made]["env"]["QSR_REQUIRE_TOOLS"]
+    assert "QSR_REQUIRE_TOOLS" not in (REPOSITORY / ".ci" / "run").read_text()
+
+
+def test_a_missing_tool_skips_a_test_unless_it_is_required(monkeypatch):
+    names = ("no-such-program", "nor-this-one")
+    assert tools.needs(*names, package="none").args == (True,)
+    assert tools.needs("no-such-program", "sh", package="dash").args == (False,)
+    monkeypatch.setattr(tools, "REQUIRED", True)
+    assert tools.needs(*names, package="none").args == (False,)

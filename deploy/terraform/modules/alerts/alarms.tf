@@ -1,6 +1,7 @@
 # The alerts of deploy/monitoring/alerts.yml on the figures that the service sends to CloudWatch (docs/metrics.md), by the same names,
 # so that docs/runbook.md speaks of both. Differences: CloudWatch judges whole periods where Prometheus slides, and IngestDown waits
-# ten minutes, as Glue needs some to start a job.
+# ten minutes, as Glue needs some to start a job. Names, dimensions and severities are tested; no CloudWatch has evaluated the
+# expressions (docs/monitoring.md).
 
 locals {
   source = { for source in ["kinesis", "csv"] : source => { source = source } }
@@ -72,33 +73,40 @@ locals {
       source      = "kinesis"
       severity    = "page"
       description = "kinesis falls behind by more than 12 s a minute."
-      metrics     = { lag = { name = "qsr_lag_seconds", dimensions = local.source.kinesis, stat = "Average" } }
-      expression  = "IF(RATE(lag) > 0.2 AND lag > 120, 1, 0)"
+      metrics     = { lag = { name = "qsr_lag_seconds", dimensions = local.source.kinesis, stat = "Maximum" } }
+      expression  = "IF(RATE(lag) > 0.2, 1, 0)"
       threshold   = 0
-      period      = 300
-      periods     = 4 # 10 minutes of growth, for 10 minutes
+      period      = 900 # in which any micro-batch ends that is no stall
+      periods     = 2
     },
     {
       name        = "IngestRetentionAtRisk"
       source      = "kinesis"
       severity    = "page"
-      description = "kinesis is behind by more than half of the ${var.retention_hours} hours after which records expire."
-      metrics     = { lag = { name = "qsr_lag_seconds", dimensions = local.source.kinesis, stat = "Maximum" } }
-      expression  = "lag"
-      threshold   = var.retention_hours * 1800
-      period      = 60
-      periods     = 2
+      description = "kinesis: what is known to be read is older than half of the time after which records expire."
+      metrics = {
+        age       = { name = "qsr_read_until_age_seconds", dimensions = local.source.kinesis, stat = "Maximum" }
+        retention = { name = "qsr_retention_seconds", dimensions = local.source.kinesis, stat = "Minimum" }
+      }
+      expression = "age / retention"
+      threshold  = 0.5
+      period     = 60
+      periods    = 2
     },
     {
       name        = "IngestNoData"
       source      = "kinesis"
       severity    = "page"
       description = "kinesis: no row for 30 minutes in opening hours."
-      metrics     = { read = { name = "qsr_rows_read_total", dimensions = local.source.kinesis, stat = "Sum" } }
-      expression  = "IF(HOUR(read) >= ${var.opening_hours.from} AND HOUR(read) < ${var.opening_hours.until} AND read == 0, 1, 0)"
-      threshold   = 0
-      period      = 1800
-      periods     = 1
+      metrics = {
+        read = { name = "qsr_rows_read_total", dimensions = local.source.kinesis, stat = "Sum" }
+        up   = { name = "qsr_source_up", dimensions = local.source.kinesis, stat = "Minimum" }
+        age  = { name = "qsr_start_age_seconds", dimensions = {}, stat = "Maximum" } # of a process that was there all the time
+      }
+      expression = "IF(HOUR(read) >= ${var.opening_hours.from} AND HOUR(read) < ${var.opening_hours.until} AND read == 0 AND up == 1 AND age >= 1800, 1, 0)"
+      threshold  = 0
+      period     = 1800
+      periods    = 1
     },
     {
       name        = "IngestThrottled"
@@ -127,6 +135,17 @@ locals {
       threshold   = 0
       period      = 60
       periods     = 10
+    },
+    {
+      name        = "IngestCrashLoop"
+      source      = ""
+      severity    = "page"
+      description = "For 30 minutes the process has been started again before it was 10 minutes old."
+      metrics     = { age = { name = "qsr_start_age_seconds", dimensions = {}, stat = "Maximum" } }
+      expression  = "IF(age < 600, 1, 0)"
+      threshold   = 0
+      period      = 300
+      periods     = 6
     },
     {
       name        = "IngestDataLost"

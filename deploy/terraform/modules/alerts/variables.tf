@@ -33,11 +33,6 @@ variable "streaming_enabled" {
   type        = bool
 }
 
-variable "retention_hours" {
-  description = "How long the stream keeps a record."
-  type        = number
-}
-
 variable "opening_hours" {
   description = "Hours (UTC) in which orders must arrive."
   type        = object({ from = number, until = number })
