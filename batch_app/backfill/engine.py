@@ -15,12 +15,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any, Final
 
-from batch_app.backfill.inputs import SourceFile
+from batch_app.backfill.inputs import Names, SourceFile
 from batch_app.backfill.loading import Loader, Work
 from batch_app.backfill.reading import FileReader
 from streaming_app.config import Loaded
@@ -46,7 +47,10 @@ Progress = Callable[[int], None]
 
 @dataclass
 class Outcome:
-    """What a backfill did, or a dry run would do. `already`: files that earlier runs have loaded, left out."""
+    """What a backfill did, or a dry run would do.
+
+    `already`: files that other runs have loaded, left out. `finished`: batches of other runs that were finished here.
+    """
 
     dry_run: bool
     files: int = 0
@@ -93,33 +97,29 @@ class Backfill:
         self._reader = FileReader(source, checkpoint, loaded.dataset, form, self._storage_options)
         self._checkpoint: Storage = self._sink.open_checkpoint()
         self._log = ReadLog(self._checkpoint)
+        self._names = Names(loaded.config.lake.root)
 
     def new(self, files: Sequence[SourceFile]) -> list[SourceFile]:
         """Those of the files that no run has loaded yet. Raises ConfigError for one that was, and holds something else now."""
-        wanted = {file.name: file for file in files}
-        loaded = {read.unit: read for read in self._reads() if read.unit in wanted}
-        changed = [name for name, read in loaded.items() if self._changed(wanted[name], read)]
-        if changed:
-            names = ", ".join(changed[:_NAMED]) + (
-                f" and {len(changed) - _NAMED} more" if len(changed) > _NAMED else ""
-            )
-            raise ConfigError(
-                f"{names}: loaded before, and changed since; its rows are in the lake already. Load what is new from a file"
-                " with another name"
-            )
-        return [file for file in files if file.name not in loaded]
+        return list(self._pending(files).left.values())
 
     def run(
         self, files: Sequence[SourceFile], key: str | None, outcome: Outcome, progress: Progress | None = None
     ) -> None:
-        """Finish what was cut off, then load what is new. Raises QualityStop, DataLossError, SinkError."""
-        finished = self._recover(outcome)
-        new = self.new(files)
-        outcome.already += len({file.name for file in files} - {file.name for file in new} - finished)
-        for part in _parts(new):
-            self._one(part, key, outcome)
+        """Finish what was cut off, then load what is new, until each file is in a batch that is done.
+
+        Another run at the same time may take the next batch with files of its own: that one is finished, then ours follow.
+        Raises QualityStop, DataLossError, SinkError.
+        """
+        ours = self._recover(outcome)
+        pending = self._pending(files)
+        while pending.left:
+            before = len(pending.left)
+            ours |= self._next(pending.through, _part(pending.left.values()), key, outcome)
+            self._look(pending)
             if progress:
-                progress(len(part))
+                progress(before - len(pending.left))
+        outcome.already += len({self._names.identity(file.name) for file in files} - ours)
 
     @property
     def ledger(self) -> Ledger:
@@ -135,14 +135,22 @@ class Backfill:
         """The epoch of the last batch that is done; epochs begin with 1, batches with 0."""
         return read_spark_log(self._checkpoint).last_committed + 1
 
-    def _reads(self) -> Iterator[UnitRead]:
-        """Of every batch that is done."""
-        for _, units in self._log.sealed():
-            yield from units.values()
-        committed = self._committed()
-        for epoch in self._log.live_epochs():
-            if epoch <= committed:
-                yield from self._log.units(epoch).values()
+    def _pending(self, files: Sequence[SourceFile]) -> _Pending:
+        pending = _Pending(self._names, {self._names.identity(file.name): file for file in files})
+        self._look(pending)
+        return pending
+
+    def _look(self, pending: _Pending) -> None:
+        found = pending.look(self._log, self._committed())
+        changed = [file.name for file, read in found if self._changed(file, read)]
+        if changed:
+            names = ", ".join(changed[:_NAMED]) + (
+                f" and {len(changed) - _NAMED} more" if len(changed) > _NAMED else ""
+            )
+            raise ConfigError(
+                f"{names}: loaded before, and changed since; its rows are in the lake already. Load what is new from a file"
+                " with another name"
+            )
 
     def _changed(self, file: SourceFile, read: UnitRead) -> bool:
         if (file.etag, file.size) == (read.detail["etag"], read.detail["size"]):
@@ -157,27 +165,37 @@ class Backfill:
         return digest.hexdigest()
 
     def _recover(self, outcome: Outcome) -> set[str]:
-        """Finish the batch that a killed run left, in whatever state. Returns the names of its files."""
+        """Finish the batch that a killed run left, in whatever state. Returns which files it has."""
         Committer(self._sink).recover()
         committed = self._committed()
         if any(epoch <= committed for epoch in self._log.live_epochs()):
             self._log.seal(committed)  # cut off just before the end
-        if self._log.plan(committed + 1) is None:
+        plan = self._log.plan(committed + 1)
+        if plan is None:
             return set()
         outcome.finished += 1
-        return self._one([], None, outcome)
+        return self._batch(committed, plan, outcome)
 
-    def _one(self, files: Sequence[SourceFile], key: str | None, outcome: Outcome) -> set[str]:
-        """One batch: the plan in force is an earlier, unfinished run's if there is one, otherwise this. Returns its files."""
-        batch = self._committed()
+    def _next(self, batch: int, files: Sequence[SourceFile], key: str | None, outcome: Outcome) -> set[str]:
+        """One batch, after `batch` of them, whose files are known: with these files unless another run was faster.
+
+        Returns which files of ours it has.
+        """
+        ours = {"files": [file.to_json() for file in files], "key": key}
+        plan = self._log.put_plan_if_absent(batch + 1, ours)
+        outcome.finished += plan != ours
+        done = self._batch(batch, plan, outcome)
+        return done if plan == ours else set()
+
+    def _batch(self, batch: int, plan: dict[str, Any], outcome: Outcome) -> set[str]:
+        """Load a plan, or what of it is not done yet. Returns which files it has."""
         epoch = batch + 1
-        plan = self._log.put_plan_if_absent(epoch, {"files": [file.to_json() for file in files], "key": key})
         planned = [SourceFile.from_json(value) for value in plan["files"]]
         entry = self.ledger.get(batch) or self._write(batch, epoch, planned, plan["key"])
         self._checkpoint.put(f"{COMMITS}/{batch}", b"v1\n{}")
         self._log.seal(epoch)
         outcome.add(self.name, entry, len(planned))
-        return {file.name for file in planned}
+        return {self._names.identity(file.name) for file in planned}
 
     def _write(self, batch: int, epoch: int, files: Sequence[SourceFile], key: str | None) -> Entry:
         suite = self._bound()
@@ -207,13 +225,32 @@ class Backfill:
         return replace(self._sink, suite_fingerprint=suite.fingerprint, limits=limits)
 
 
-def _parts(files: Sequence[SourceFile]) -> Iterator[list[SourceFile]]:
-    """Files of one batch each, in order."""
+@dataclass
+class _Pending:
+    """Files that no batch has read, by identity, as far as it was looked; `through`: the last epoch that was looked at."""
+
+    names: Names
+    left: dict[str, SourceFile]
+    through: int = 0
+
+    def look(self, log: ReadLog, committed: int) -> list[tuple[SourceFile, UnitRead]]:
+        """Which of them were read by batches that were done since."""
+        live = [(epoch, log.units(epoch)) for epoch in log.live_epochs() if self.through < epoch <= committed]
+        sealed = log.sealed(self.through + 1)  # after the live ones: an epoch goes from there to here
+        reads = (read for epoch, units in chain(live, sealed) if epoch <= committed for read in units.values())
+        self.through = committed
+        return [
+            (self.left.pop(found), read) for read in reads if (found := self.names.identity(read.unit)) in self.left
+        ]
+
+
+def _part(files: Iterable[SourceFile]) -> list[SourceFile]:
+    """As many of the files as one batch takes, from the first one on."""
     part: list[SourceFile] = []
+    size = 0
     for file in files:
-        if part and (len(part) >= MAX_FILES or sum(each.size for each in part) + file.size > MAX_BYTES):
-            yield part
-            part = []
+        size += file.size
+        if part and (len(part) >= MAX_FILES or size > MAX_BYTES):
+            break
         part.append(file)
-    if part:
-        yield part
+    return part
