@@ -32,7 +32,7 @@ class PlainLoader:
     def load(self, reader, work, sink, suite):
         del suite
         batches = [self._judged(batch) for batch in reader.read_all(work.epoch, work.files)]
-        return [stage(batches, sink, self._dataset, work.key)]
+        return [stage(batches, sink, self._dataset, work.skip)]
 
     def _judged(self, batch):
         rows = batch.to_pylist()

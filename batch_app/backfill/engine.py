@@ -23,6 +23,7 @@ from typing import Any, Final
 
 from batch_app.backfill.inputs import Names, SourceFile
 from batch_app.backfill.loading import Loader, Work
+from batch_app.backfill.present import Skip, require_published
 from batch_app.backfill.reading import FileReader
 from streaming_app.config import Loaded
 from streaming_app.config.models import SourceName
@@ -32,7 +33,7 @@ from streaming_app.journal.ledger import Entry, Ledger
 from streaming_app.journal.read_log import ReadLog, UnitRead
 from streaming_app.journal.spark_log import COMMITS, OFFSETS, read_spark_log
 from streaming_app.journal.suites import SuiteBindings
-from streaming_app.places import BACKFILLS, checkpoint_of
+from streaming_app.places import BACKFILLS, checkpoint_of, compactions_of
 from streaming_app.quality import Suite
 from streaming_app.schema import InputSource
 from streaming_app.sink import Committer, SinkOptions
@@ -42,6 +43,7 @@ from streaming_app.streams import limits_of, sink_options
 MAX_FILES: Final = 1_000  # of one batch; Firehose's are small
 MAX_BYTES: Final = 1 << 30
 _NAMED: Final = 3
+_PATIENCE: Final = 60.0  # seconds that a running service gets to publish what it has committed
 Progress = Callable[[int], None]
 
 
@@ -82,11 +84,18 @@ class Outcome:
 
 
 class Backfill:
-    """Loads files of one kind. `loader` is made when there is something to load."""
+    """Loads files of one kind. `loader` is made when there is something to load; `patience`: see `require_published`."""
 
-    def __init__(self, loaded: Loaded, suite: Suite, source: InputSource, loader: Callable[[], Loader]) -> None:
+    def __init__(
+        self,
+        loaded: Loaded,
+        suite: Suite,
+        source: InputSource,
+        loader: Callable[[], Loader],
+        patience: float = _PATIENCE,
+    ) -> None:
         self.name = next(name for name, label in BACKFILLS.items() if label is source)
-        self._loaded, self._suite, self._loader = loaded, suite, loader
+        self._loaded, self._suite, self._loader, self._patience = loaded, suite, loader, patience
         like = next(name for name, label in SourceName.INPUT_SOURCE.items() if label is source)
         made = sink_options(loaded, like, suite)
         checkpoint = checkpoint_of(loaded.config, self.name)
@@ -130,6 +139,11 @@ class Backfill:
         """Whether a run was cut off before its batch was committed."""
         committed = self._committed()
         return any(epoch > committed for epoch in self._log.live_epochs())
+
+    def publish(self) -> None:
+        """Make visible what a run that was cut off has committed. Raises SinkError."""
+        if self.ledger.unpublished():
+            Committer(self._sink).recover()
 
     def _committed(self) -> int:
         """The epoch of the last batch that is done; epochs begin with 1, batches with 0."""
@@ -202,12 +216,18 @@ class Backfill:
         sink = self._under(suite)
         self._checkpoint.put(f"{OFFSETS}/{batch}", b"v1\n{}\n" + json.dumps({"epoch": epoch}).encode())
         committer = Committer(sink)
-        results = self._loader().load(self._reader, Work(epoch, files, key), sink, suite)
+        results = self._loader().load(self._reader, Work(epoch, files, self._skip(key)), sink, suite)
         try:
             return committer.commit(results, batch)
         except BaseException:
             committer.abort(results, batch)
             raise
+
+    def _skip(self, key: str | None) -> Skip | None:
+        if key is None:
+            return None
+        require_published(self._loaded.config, self.name, self._patience)
+        return Skip(key, compactions_of(self._loaded.config))
 
     def _bound(self) -> Suite:
         """The rules: those that an unfinished batch began with, otherwise today's; bound before anything is judged."""

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from batch_app.backfill.engine import Backfill, Outcome
 from batch_app.backfill.inputs import Found, Wanted, find
 from batch_app.backfill.loading import Loader, SparkLoader
+from batch_app.backfill.present import require_comparable
 from batch_app.catalog.following import register_batches
 from batch_app.output import cell, console, print_fitting, table
 from batch_app.session import session_for
@@ -94,7 +95,11 @@ def _key(options: argparse.Namespace, loaded: Loaded) -> str | None:
         raise ConfigError("--key is for --skip-existing, which is missing")
     if options.key and options.key not in names:
         raise ConfigError(f"--key {options.key}: the dataset has no such column; it has {', '.join(names)}")
-    return (options.key or names[0]) if options.skip_existing else None
+    if not options.skip_existing:
+        return None
+    key = str(options.key or names[0])
+    require_comparable(loaded.dataset, key)
+    return key
 
 
 def _planned(runs: dict[InputSource, Backfill], found: Found) -> Outcome:
@@ -111,6 +116,8 @@ def _planned(runs: dict[InputSource, Backfill], found: Found) -> Outcome:
 
 def _loaded(runs: dict[InputSource, Backfill], found: Found, key: str | None) -> Outcome:
     outcome = Outcome(dry_run=False, ignored=found.ignored)
+    for run in runs.values():
+        run.publish()  # of both kinds, before the keys of either are looked for
     columns = (TextColumn("backfill"), BarColumn(), MofNCompleteColumn(), TextColumn("files"), TimeElapsedColumn())
     out = Console(file=sys.stderr)
     with Progress(*columns, console=out, transient=True, disable=not sys.stderr.isatty()) as bar:
