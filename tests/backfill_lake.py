@@ -135,8 +135,8 @@ def die_at(run: Backfill, at: float, monkeypatch) -> list[float]:
     run._log = ReadLog(run._checkpoint)
 
     class DyingCommitter(Committer):
-        def __init__(self, options):
-            super().__init__(options)
+        def __init__(self, options, *more):
+            super().__init__(options, *more)
             self._lake, self._checkpoint = Dying(self._lake, left), Dying(self._checkpoint, left)
             self._ledger = Ledger(self._checkpoint)
 

@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from itertools import chain
 from typing import Any, Final
 
@@ -43,6 +44,11 @@ from streaming_app.streams import limits_of, sink_options
 MAX_FILES: Final = 1_000  # of one batch; Firehose's are small
 MAX_BYTES: Final = 1 << 30
 _NAMED: Final = 3
+_FORGOTTEN: Final = "forgotten"  # in a plan: the one in whose place it stands
+_MEND: Final = (
+    "mend the rules or the limits and run the command again, it goes on with this batch. Its files cannot be exchanged for"
+    " mended ones: to load these, give the batch up by `backfill --forget-plan` and name them (docs/batch.md)"
+)
 _PATIENCE: Final = 60.0  # seconds that a running service gets to publish what it has committed
 Progress = Callable[[int], None]
 
@@ -140,6 +146,35 @@ class Backfill:
         committed = self._committed()
         return any(epoch > committed for epoch in self._log.live_epochs())
 
+    def forget(self, *, dry_run: bool = False) -> list[str]:
+        """Give up the batch that a run could not finish; returns its files, nothing of which is in the lake.
+
+        In its place comes an empty batch, whose plan in the read log keeps what was given up. Whatever dies on the way, the next
+        run finishes it. Raises ConfigError where the batch is committed.
+        """
+        if not dry_run:
+            Committer(self._sink).recover()
+        batch = self._committed()
+        plan = self._log.plan(batch + 1)
+        if plan is None:
+            return []
+        if _FORGOTTEN not in plan:
+            self._require_uncommitted(batch)
+        given_up = plan.get(_FORGOTTEN, plan)
+        if not dry_run:
+            forgotten = {"files": [], "key": None, _FORGOTTEN: given_up, "at": datetime.now(UTC).isoformat()}
+            self._log.replace_plan(batch + 1, forgotten)
+            self._batch(batch, forgotten, Outcome(dry_run))
+            self._require_uncommitted(batch)
+        return [str(file["name"]) for file in given_up["files"]]
+
+    def _require_uncommitted(self, batch: int) -> None:
+        entry = self.ledger.get(batch)
+        if entry and entry.counts.read:
+            raise ConfigError(
+                f"{self.name}: batch {batch} is committed, its rows are in the lake; run the backfill again, which ends it"
+            )
+
     def publish(self) -> None:
         """Make visible what a run that was cut off has committed. Raises SinkError."""
         if self.ledger.unpublished():
@@ -205,7 +240,10 @@ class Backfill:
         """Load a plan, or what of it is not done yet. Returns which files it has."""
         epoch = batch + 1
         planned = [SourceFile.from_json(value) for value in plan["files"]]
-        entry = self.ledger.get(batch) or self._write(batch, epoch, planned, plan["key"])
+        if planned:
+            entry = self.ledger.get(batch) or self._write(batch, epoch, planned, plan["key"])
+        else:
+            entry = self._write_nothing(batch, epoch, plan)
         self._checkpoint.put(f"{COMMITS}/{batch}", b"v1\n{}")
         self._log.seal(epoch)
         outcome.add(self.name, entry, len(planned))
@@ -214,14 +252,29 @@ class Backfill:
     def _write(self, batch: int, epoch: int, files: Sequence[SourceFile], key: str | None) -> Entry:
         suite = self._bound()
         sink = self._under(suite)
-        self._checkpoint.put(f"{OFFSETS}/{batch}", b"v1\n{}\n" + json.dumps({"epoch": epoch}).encode())
-        committer = Committer(sink)
+        self._begin(batch, epoch)
+        committer = Committer(sink, _MEND)
         results = self._loader().load(self._reader, Work(epoch, files, self._skip(key)), sink, suite)
         try:
             return committer.commit(results, batch)
         except BaseException:
             committer.abort(results, batch)
             raise
+
+    def _write_nothing(self, batch: int, epoch: int, plan: dict[str, Any]) -> Entry:
+        """An empty batch, under today's rules and no limits. A run that commits the files at this very moment has its way."""
+        SuiteBindings(self._checkpoint).bind(self._suite.fingerprint, self._suite.source)
+        self._begin(batch, epoch)
+        reads = self._log.forget_units(epoch)
+        entry = Committer(replace(self._sink, limits={})).commit([], batch)
+        if entry.counts.read:
+            for read in reads.values():
+                self._log.put_if_absent(epoch, read)
+            self._log.replace_plan(epoch, plan[_FORGOTTEN])
+        return entry
+
+    def _begin(self, batch: int, epoch: int) -> None:
+        self._checkpoint.put(f"{OFFSETS}/{batch}", b"v1\n{}\n" + json.dumps({"epoch": epoch}).encode())
 
     def _skip(self, key: str | None) -> Skip | None:
         if key is None:

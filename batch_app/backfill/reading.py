@@ -25,6 +25,7 @@ from streaming_app.storage import StorageOptions, open_storage
 _BLOCK: Final = 4 << 20
 _EVENTS: Final = 20_000  # of one batch
 _BROKEN: Final = "broken_gzip"
+_GIVE_UP: Final = "; or give this batch up by `backfill --forget-plan`, and name the files that are to be loaded"
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class FileReader:
         if recorded is not None and (recorded.rows, recorded.detail["sha256"]) != (read.rows, reading.sha256):
             raise DataLossError(
                 f"{file.name} changed while it was loaded: it had {recorded.rows} rows, now {read.rows}; put back the file"
-                f" with {recorded.bytes} bytes, and load the other one under another name"
+                f" with {recorded.bytes} bytes, and load the other one under another name{_GIVE_UP}"
             )
 
     def _open(self, file: SourceFile) -> BinaryIO:
@@ -63,7 +64,7 @@ class FileReader:
             return open_storage(file.folder, self.storage).open(file.key)
         except FileNotFoundError:
             raise DataLossError(
-                f"{file.name} went before it was loaded; put it back and run the command again"
+                f"{file.name} went before it was loaded; put it back and run the command again{_GIVE_UP}"
             ) from None
 
 

@@ -59,6 +59,35 @@ def run_ingest(options: argparse.Namespace) -> int:
     return 0
 
 
+def run_forget(options: argparse.Namespace) -> int:
+    """`backfill --forget-plan`. Raises ConfigError, also where the batch is committed, and SinkError."""
+    if options.paths or options.since or options.until or options.skip_existing:
+        raise ConfigError("--forget-plan loads nothing: name files to load in a run of its own, after it")
+    loaded, suite = load_all(options.config, options.overrides)
+    wanted = InputSource(options.input_source) if options.input_source else None
+    runs = {label: Backfill(loaded, suite, label, _Spark(loaded)) for label in BACKFILLS.values()}
+    forgotten = {
+        run.name: run.forget(dry_run=options.dry_run) for label, run in runs.items() if wanted in {None, label}
+    }
+    if options.format == "json":
+        _print_json({"dry_run": options.dry_run, "forgotten": forgotten})
+    else:
+        _show_forgotten(forgotten, dry_run=options.dry_run)
+    return 0
+
+
+def _show_forgotten(forgotten: dict[str, list[str]], *, dry_run: bool) -> None:
+    out = console()
+    for name, files in forgotten.items():
+        if files:
+            would = "would be given up" if dry_run else "were given up"
+            out.print(cell(f"{name}: {len(files):,} files {would}, nothing of which is in the lake:"))
+        for file in files:
+            out.print(cell(f"  {file}"))
+    if not any(forgotten.values()):
+        out.print("no run was cut off; there is nothing to give up")
+
+
 def backfill(options: argparse.Namespace) -> Outcome:
     """Load what the arguments name."""
     loaded, suite = load_all(options.config, options.overrides)
