@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 from batch_app.backfill.inputs import SourceFile
 from batch_app.backfill.present import Present, Skip
 from batch_app.backfill.reading import FileReader
-from streaming_app.errors import DataLossError, IngestError
+from streaming_app.errors import IngestError, repeated_in
 from streaming_app.pipeline import process
 from streaming_app.quality import Suite
 from streaming_app.schema import Dataset, Decoded
@@ -23,7 +23,6 @@ from streaming_app.sink.options import SinkOptions
 from streaming_app.streams import row_rules
 
 _RESULT: Final = "result"
-_OURS: Final = "DataLossError: "  # how Spark repeats an error of ours that a worker raised
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class SparkLoader:
     spark: SparkSession
 
     def load(self, reader: FileReader, work: Work, sink: SinkOptions, suite: Suite) -> list[TaskResult]:
-        """See `Loader`. Raises DataLossError and IngestError."""
+        """See `Loader`. Raises what the tasks raised (DataLossError, SinkError, ConfigError), and IngestError."""
         epoch, files, skip = work.epoch, work.files, work.skip
         tasks = min(len(files), max(2, self.spark.sparkContext.defaultParallelism))
         groups = [list(group) for group in _spread(files, tasks)]
@@ -105,9 +104,11 @@ def stage(batches: Iterable[pa.RecordBatch], sink: SinkOptions, dataset: Dataset
 
 
 def _explained(error: PySparkException) -> IngestError:
-    lines = str(error).splitlines()
-    ours = next((line for line in lines if _OURS in line), None)
+    ours = repeated_in(str(error))
     if ours is not None:
-        return DataLossError(ours.partition(_OURS)[2])
-    first = next((line for line in lines if line.strip()), type(error).__name__)
-    return IngestError(f"Spark could not load the files: {first}; nothing of this batch was published, run it again")
+        return ours
+    first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return IngestError(
+        f"Spark could not load the files: {first}; nothing of this batch was published, run it again (what no repetition helps"
+        " `backfill --forget-plan` gives up)"
+    )

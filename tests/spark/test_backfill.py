@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pyarrow.dataset as ds
 import pytest
+import yaml
 
 from batch_app.backfill import engine
 from batch_app.cli import main
+from streaming_app.schema import PII_KEY
 from streaming_app.sink.commit import Committer
-from tests.audit_lake import LakeBuilder
+from tests.audit_lake import REPOSITORY, LakeBuilder
 from tests.dead_lake import HEADER, csv_row, event
 from tests.webhook_receiver import webhook_receiver
 
@@ -100,6 +102,26 @@ def test_orders_that_are_there_are_skipped_on_spark_too(lake, tmp_path, capsys, 
     orders = [row["order_id"] for row in rows(lake).values()]
     assert sorted(orders) == ["n1", "n2", "o1", "o2", "o5", "o6"]
     assert run(lake, tmp_path, capsys, "audit", "--settled")["ok"]
+
+
+def failed(lake, tmp_path, capsys, *arguments: str) -> tuple[int, str]:
+    code = main(["backfill", "--config", lake.config_file(tmp_path), f"{lake.root}/raw_stream", *arguments])
+    return code, capsys.readouterr().err
+
+
+def test_error_of_a_worker_comes_with_its_own_words_and_exit_code(lake, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv(PII_KEY, "a secret that Spark's workers do not get")  # they have the environment of before
+    dataset = yaml.safe_load((REPOSITORY / "conf/datasets/orders.yaml").read_text())
+    next(column for column in dataset["columns"] if column["name"] == "customer_id")["pii"] = "hash"
+    (tmp_path / "orders.yaml").write_text(yaml.safe_dump(dataset))
+    code, error = failed(lake, tmp_path, capsys, "--set", f"dataset={tmp_path}/orders.yaml")
+    assert (code, error.count("configuration:")) == (2, 1)
+    assert f"{PII_KEY} has to be set where tasks run" in error
+    assert "the dataset hashes personal data with it\n" in error
+    assert "Traceback" not in error
+    Path(lake.root, "clean").symlink_to(tmp_path / "elsewhere")  # what the sink refuses to follow
+    code, error = failed(lake, tmp_path, capsys)
+    assert (code, "leads out of" in error, "Spark could not" in error) == (6, True, False)
 
 
 def test_ingest_loads_what_passes_the_gate_and_stops_with_3_before_what_does_not(lake, tmp_path, capsys):
