@@ -12,17 +12,16 @@ was cut off is finished first, by the next one, with the files and the rules tha
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import chain
 from typing import Any, Final
 
 from batch_app.backfill.inputs import Names, SourceFile
+from batch_app.backfill.judged import sha256_of
 from batch_app.backfill.loading import Loader, Work
 from batch_app.backfill.present import Skip, require_published
 from batch_app.backfill.reading import FileReader
@@ -38,7 +37,7 @@ from streaming_app.places import BACKFILLS, checkpoint_of, compactions_of
 from streaming_app.quality import Suite
 from streaming_app.schema import InputSource
 from streaming_app.sink import Committer, SinkOptions
-from streaming_app.storage import Storage, open_storage
+from streaming_app.storage import Storage
 from streaming_app.streams import limits_of, sink_options
 
 MAX_FILES: Final = 1_000  # of one batch; Firehose's are small
@@ -57,7 +56,7 @@ Progress = Callable[[int], None]
 class Outcome:
     """What a backfill did, or a dry run would do.
 
-    `already`: files that other runs have loaded, left out. `finished`: batches of other runs that were finished here.
+    `ignored` and `unjudged`: files that were left out, see `Found`. `already`: files that other runs have loaded, left out. `finished`: batches of other runs that were finished here.
     """
 
     dry_run: bool
@@ -65,6 +64,7 @@ class Outcome:
     bytes: int = 0
     already: int = 0
     ignored: int = 0
+    unjudged: int = 0
     finished: int = 0
     read: int = 0
     clean: int = 0
@@ -204,14 +204,7 @@ class Backfill:
     def _changed(self, file: SourceFile, read: UnitRead) -> bool:
         if (file.etag, file.size) == (read.detail["etag"], read.detail["size"]):
             return False
-        return bool(file.size != read.detail["size"]) or self._sha256(file) != read.detail["sha256"]
-
-    def _sha256(self, file: SourceFile) -> str:
-        digest = hashlib.sha256()
-        with closing(open_storage(file.folder, self._storage_options).open(file.key)) as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-        return digest.hexdigest()
+        return bool(file.size != read.detail["size"]) or sha256_of(file, self._storage_options) != read.detail["sha256"]
 
     def _recover(self, outcome: Outcome) -> set[str]:
         """Finish the batch that a killed run left, in whatever state. Returns which files it has."""

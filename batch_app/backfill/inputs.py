@@ -20,11 +20,15 @@ RAW_STREAM: Final = "raw_stream"  # Firehose's prefix below the lake's root
 _JSON: Final = tuple(f".{name}{packed}" for name in ("ndjson", "jsonl", "json") for packed in ("", ".gz"))
 _DAY: Final = re.compile(r"(?<!\d)(\d{4})[/-](\d{2})[/-](\d{2})(?!\d)")  # Firehose: 2026/03/01/09/
 _HIDDEN: Final = ("_", ".")
+_PLANNED: Final = ("name", "folder", "file", "size", "etag", "modified")
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file as it was listed. `name` begins its rows' positions: relative to the lake, or its whole address."""
+    """A file as it was listed. `name` begins its rows' positions: relative to the lake, or its whole address.
+
+    `sha256`: of the bytes that the gate has judged, the only ones that may be loaded; empty where no gate stood before.
+    """
 
     name: str
     folder: str
@@ -32,6 +36,7 @@ class SourceFile:
     size: int
     etag: str
     modified: str
+    sha256: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """As a plan has it; `key` is the read log's unit there."""
@@ -40,7 +45,8 @@ class SourceFile:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> SourceFile:
         """The inverse of `to_json`."""
-        return cls(value["name"], value["folder"], value["file"], value["size"], value["etag"], value["modified"])
+        name, folder, key, size, etag, modified = (value[each] for each in _PLANNED)
+        return cls(name, folder, key, size, etag, modified, value.get("sha256", ""))  # plans of version 0.1 have none
 
 
 @dataclass(frozen=True)
@@ -55,10 +61,14 @@ class Wanted:
 
 @dataclass
 class Found:
-    """Files by what they hold, in order of name. `ignored`: files below a folder that are neither."""
+    """Files by what they hold, in order of name.
+
+    `ignored`: files below a folder that are neither; `unjudged`: files that the gate has not read.
+    """
 
     files: dict[InputSource, list[SourceFile]] = field(default_factory=dict)
     ignored: int = 0
+    unjudged: int = 0
 
 
 def find(wanted: Wanted, config: Config) -> Found:
@@ -67,7 +77,7 @@ def find(wanted: Wanted, config: Config) -> Found:
     names = Names(config.lake.root)
     known: set[str] = set()
     for path in wanted.paths or _places(wanted, config):
-        listed = list(_listed(_whole(path), config))
+        listed = list(_listed(whole_address(path), config))
         if not listed and wanted.paths:
             raise ConfigError(f"{path}: there is no file")
         for folder, info, direct in listed:
@@ -123,7 +133,7 @@ class Names:
     """
 
     def __init__(self, root: str) -> None:
-        whole = _whole(root)
+        whole = whole_address(root)
         self._root = _real(whole)
         self._roots = (f"{self._root}/", f"{whole if is_s3(whole) else os.path.normpath(whole)}/")
 
@@ -145,12 +155,12 @@ class Names:
 def _meant(address: str) -> str:
     """Earlier versions put file:// addresses into plans with their %20."""
     if is_s3(address) or "%" not in address or Path(address).exists():
-        return _whole(address)
+        return whole_address(address)
     plain = unquote(address)
     return plain if Path(plain).exists() else address
 
 
-def _whole(place: str) -> str:
+def whole_address(place: str) -> str:
     """An address that means the same in every process: s3://bucket/prefix, or the whole path of a local file or folder."""
     if not is_s3(place):
         return str(Path(plain_path(place)).absolute())

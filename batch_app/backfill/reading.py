@@ -50,6 +50,11 @@ class FileReader:
             made = CsvFile if self.source is InputSource.BATCH else EventFile
             reading = made(stream, self.dataset, origin, self.form)
             yield from reading.batches()
+        if file.sha256 not in {"", reading.sha256}:
+            raise DataLossError(
+                f"{file.name} was replaced after the gate had judged it; nothing of this batch was loaded: run `backfill"
+                " --forget-plan` and then ingest again"
+            )
         detail = {"name": file.name, "kind": "rows", "etag": file.etag, "size": file.size, "sha256": reading.sha256}
         read = UnitRead(file.name, reading.rows, reading.bytes, {**detail, "header": reading.header})
         recorded = None if log.put_if_absent(epoch, read) else log.unit(epoch, file.name)

@@ -6,14 +6,16 @@ import argparse
 import io
 import json
 import sys
+from collections.abc import Sequence
 from contextlib import redirect_stdout
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from batch_app.backfill.engine import Backfill, Outcome
 from batch_app.backfill.inputs import Found, Wanted, find
+from batch_app.backfill.judged import only_judged
 from batch_app.backfill.loading import Loader, SparkLoader
 from batch_app.backfill.present import require_comparable
 from batch_app.catalog.following import register_batches
@@ -24,6 +26,9 @@ from streaming_app.config import Loaded
 from streaming_app.errors import ConfigError, QualityStop
 from streaming_app.places import BACKFILLS, hold_lake_schema
 from streaming_app.schema import InputSource
+
+if TYPE_CHECKING:
+    from batch_app.gate.inputs import FileRead
 
 
 def run_backfill(options: argparse.Namespace) -> int:
@@ -38,18 +43,18 @@ def run_backfill(options: argparse.Namespace) -> int:
 
 def run_ingest(options: argparse.Namespace) -> int:
     """`ingest`: the gate, then the backfill. Raises QualityStop, after printing and an alert, when the gate fails."""
-    from batch_app.gate.run import run as run_gate  # noqa: PLC0415 - Great Expectations: not for `backfill`
+    from batch_app.gate.run import judge  # noqa: PLC0415 - Great Expectations: not for `backfill`
 
     if options.format != "json":
-        run_gate(options)
-        return run_backfill(options)
+        show(backfill(options, judge(options).read))
+        return 0
     printed = io.StringIO()
     result: dict[str, Any] = {"gate": None, "backfill": None}
     try:
         with redirect_stdout(printed):
-            run_gate(options)
+            judged = judge(options).read
         result["gate"] = json.loads(printed.getvalue())
-        result["backfill"] = backfill(options).to_json()
+        result["backfill"] = backfill(options, judged).to_json()
     except QualityStop:
         result["gate"] = json.loads(printed.getvalue())
         raise
@@ -88,8 +93,8 @@ def _show_forgotten(forgotten: dict[str, list[str]], *, dry_run: bool) -> None:
         out.print("no run was cut off; there is nothing to give up")
 
 
-def backfill(options: argparse.Namespace) -> Outcome:
-    """Load what the arguments name."""
+def backfill(options: argparse.Namespace, judged: Sequence[FileRead] | None = None) -> Outcome:
+    """Load what the arguments name; of that, where a gate stood before, what it has `judged`."""
     loaded, suite = load_all(options.config, options.overrides)
     key = _key(options, loaded)
     if not options.paths and not (options.since or options.until):
@@ -98,6 +103,8 @@ def backfill(options: argparse.Namespace) -> Outcome:
         )
     source = InputSource(options.input_source) if options.input_source else None
     found = find(Wanted(options.paths, options.since, options.until, source), loaded.config)
+    if judged is not None:
+        found = only_judged(found, judged, loaded.config)
     runs = {label: Backfill(loaded, suite, label, _Spark(loaded)) for label in BACKFILLS.values()}
     if options.dry_run:
         return _planned(runs, found)
@@ -132,7 +139,7 @@ def _key(options: argparse.Namespace, loaded: Loaded) -> str | None:
 
 
 def _planned(runs: dict[InputSource, Backfill], found: Found) -> Outcome:
-    outcome = Outcome(dry_run=True, ignored=found.ignored)
+    outcome = Outcome(dry_run=True, ignored=found.ignored, unjudged=found.unjudged)
     for source, run in runs.items():
         files = found.files.get(source, [])
         new = run.new(files)
@@ -144,7 +151,7 @@ def _planned(runs: dict[InputSource, Backfill], found: Found) -> Outcome:
 
 
 def _loaded(runs: dict[InputSource, Backfill], found: Found, key: str | None) -> Outcome:
-    outcome = Outcome(dry_run=False, ignored=found.ignored)
+    outcome = Outcome(dry_run=False, ignored=found.ignored, unjudged=found.unjudged)
     for run in runs.values():
         run.publish()  # of both kinds, before the keys of either are looked for
     columns = (TextColumn("backfill"), BarColumn(), MofNCompleteColumn(), TextColumn("files"), TimeElapsedColumn())
@@ -166,6 +173,8 @@ def show(outcome: Outcome) -> None:
     out.print(f"{outcome.files:,} files {would}, {outcome.already:,} were before")
     if outcome.ignored:
         out.print(f"{outcome.ignored:,} files are neither CSV nor JSON by their names, and were left out")
+    if outcome.unjudged:
+        out.print(f"{outcome.unjudged:,} files were left out: the gate cannot judge their kind, or they came after it")
     if outcome.finished:
         out.print("a run that was cut off " + ("waits to be finished" if outcome.dry_run else "was finished first"))
     if outcome.dry_run or not outcome.batches:

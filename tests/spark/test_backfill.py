@@ -12,7 +12,9 @@ import pytest
 import yaml
 
 from batch_app.backfill import engine
+from batch_app.backfill import run as run_module
 from batch_app.cli import main
+from batch_app.gate import run as gate
 from streaming_app.schema import PII_KEY
 from streaming_app.sink.commit import Committer
 from tests.audit_lake import REPOSITORY, LakeBuilder
@@ -140,3 +142,44 @@ def test_ingest_loads_what_passes_the_gate_and_stops_with_3_before_what_does_not
     assert {row["order_id"] for row in rows(lake).values()} == {"g1", "g2"}
     assert set(rows(lake)) == {f"{good}#1", f"{good}#2"}
     assert run(lake, tmp_path, capsys, "audit", "--settled")["ok"]
+
+
+@pytest.mark.parametrize("when", ["before the plan", "after the plan"])
+def test_file_that_is_replaced_after_the_gate_has_judged_it_is_not_loaded(lake, tmp_path, capsys, monkeypatch, when):
+    folder = tmp_path / "uploads"
+    folder.mkdir()
+    (folder / "good.csv").write_text(f"{HEADER}\n{csv_row('g1')}\n")
+
+    def replaced(what):
+        def call(*arguments):
+            found = what(*arguments)
+            (folder / "good.csv").write_text(f"{HEADER}\n{csv_row('evil', city='Atlantis')}\n")
+            (folder / "late.csv").write_text(f"{HEADER}\n{csv_row('late')}\n")
+            return found
+
+        return call
+
+    with monkeypatch.context() as patch:
+        if when == "before the plan":
+            patch.setattr(gate, "judge", replaced(gate.judge))
+        else:
+            patch.setattr(run_module, "only_judged", replaced(run_module.only_judged))
+        arguments = ["ingest", "--config", lake.config_file(tmp_path), "--engine", "spark", "--no-docs", str(folder)]
+        code = main(arguments)
+    error = capsys.readouterr().err
+    assert (code, "replaced after the gate had judged it" in error) == (2 if when == "before the plan" else 5, True)
+    assert not list(Path(lake.root).glob("clean/**/part-*.parquet"))
+    if when == "after the plan":
+        assert main(["backfill", "--config", lake.config_file(tmp_path), "--forget-plan"]) == 0
+    (folder / "good.csv").write_text(f"{HEADER}\n{csv_row('g2')}\n")
+    capsys.readouterr()
+    done = run(lake, tmp_path, capsys, "ingest", "--engine", "spark", "--no-docs", str(folder))
+    assert {row["order_id"] for row in rows(lake).values()} == {"g2", "late"}
+    assert [file["uri"] for file in done["gate"]["read"]] == [f"{folder}/good.csv", f"{folder}/late.csv"]
+    assert run(lake, tmp_path, capsys, "audit", "--settled")["ok"]
+
+
+def test_files_that_the_gate_has_not_read_are_left_out_and_counted(lake, tmp_path, capsys):
+    (tmp_path / "lake/raw_stream/more.json").write_text(f"{event('m1')}\n")
+    done = run(lake, tmp_path, capsys, "ingest", "--engine", "spark", "--no-docs", f"{lake.root}/raw_stream")
+    assert (done["backfill"]["clean"], done["backfill"]["unjudged"]) == (1, 2)  # Firehose gives no suffix
