@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from itertools import chain
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ from batch_app.backfill.judged import sha256_of
 from batch_app.backfill.loading import Loader, Work
 from batch_app.backfill.present import Skip, require_published
 from batch_app.backfill.reading import FileReader
+from batch_app.backfill.watching import watched
 from streaming_app.config import Loaded
 from streaming_app.config.models import SourceName
 from streaming_app.decode.csv_file import CsvFormat
@@ -49,7 +51,8 @@ _MEND: Final = (
     " mended ones: to load these, give the batch up by `backfill --forget-plan` and name them (docs/batch.md)"
 )
 _PATIENCE: Final = 60.0  # seconds that a running service gets to publish what it has committed
-Progress = Callable[[int], None]
+_TOLD_EVERY: Final = 2.0  # seconds
+Progress = Callable[[int], None]  # how many of the files are read
 
 
 @dataclass
@@ -129,11 +132,12 @@ class Backfill:
         ours = self._recover(outcome)
         pending = self._pending(files)
         while pending.left:
-            before = len(pending.left)
-            ours |= self._next(pending.through, _part(pending.left.values()), key, outcome)
+            done, epoch = len(files) - len(pending.left), pending.through + 1
+            with watched(partial(self._log.count, epoch), _after(done, progress), _TOLD_EVERY):
+                ours |= self._next(pending.through, _part(pending.left.values()), key, outcome)
             self._look(pending)
             if progress:
-                progress(before - len(pending.left))
+                progress(len(files) - len(pending.left))
         outcome.already += len({self._names.identity(file.name) for file in files} - ours)
 
     @property
@@ -308,6 +312,11 @@ class _Pending:
         return [
             (self.left.pop(found), read) for read in reads if (found := self.names.identity(read.unit)) in self.left
         ]
+
+
+def _after(done: int, progress: Progress | None) -> Progress | None:
+    """Tells of the files of one batch, `done` of them before it."""
+    return None if progress is None else lambda read: progress(done + read)
 
 
 def _part(files: Iterable[SourceFile]) -> list[SourceFile]:

@@ -8,10 +8,11 @@ import json
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from batch_app.backfill.engine import Backfill, Outcome
 from batch_app.backfill.inputs import Found, Wanted, find
@@ -156,14 +157,20 @@ def _loaded(runs: dict[InputSource, Backfill], found: Found, key: str | None) ->
         run.publish()  # of both kinds, before the keys of either are looked for
     columns = (TextColumn("backfill"), BarColumn(), MofNCompleteColumn(), TextColumn("files"), TimeElapsedColumn())
     out = Console(file=sys.stderr)
-    with Progress(*columns, console=out, transient=True, disable=not sys.stderr.isatty()) as bar:
+    shown = sys.stderr.isatty()
+    with Progress(*columns, console=out, transient=True, disable=not shown) as bar:
         for source, run in runs.items():
             files = found.files.get(source, [])
             if files or run.unfinished():
                 outcome.bytes += sum(file.size for file in files)
                 task = bar.add_task(source.value, total=len(files))
-                run.run(files, key, outcome, lambda done, task=task: bar.advance(task, done))  # type: ignore[misc]
+                tell = partial(_completed, bar, task) if shown else None
+                run.run(files, key, outcome, tell)
     return outcome
+
+
+def _completed(bar: Progress, task: TaskID, files: int) -> None:
+    bar.update(task, completed=files)
 
 
 def show(outcome: Outcome) -> None:

@@ -128,6 +128,10 @@ class ReadLog:
         sealed = self._sealed.get(epoch)  # after the live ones, of which sealing may have taken some away
         return live if sealed is None else _units(sealed)
 
+    def count(self, epoch: int) -> int:
+        """How many units of an epoch that is under way have been read; one listing."""
+        return sum(f"-{_UNIT}" in key for key in self._live().get(epoch, []))
+
     def _live_units(self, keys: list[str]) -> dict[str, UnitRead]:
         chosen = [key for key in keys if f"-{_UNIT}" in key]
         found = zip(chosen, get_all(self._storage, chosen), strict=True)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
 from dataclasses import replace
 from datetime import date
 
 import pytest
 
+from batch_app.backfill import engine
 from batch_app.backfill.engine import Backfill, Outcome
 from batch_app.backfill.inputs import Wanted, find
 from batch_app.cli import main
@@ -214,4 +216,27 @@ def test_circuit_breaker_stops_a_batch_and_the_next_run_goes_on_with_it(rig):
     assert (rig.rows(), rig.rows("dead_letter")) == ([], [])
     outcome = rig.run("raw_stream")
     assert (outcome.finished, outcome.clean, outcome.dead) == (1, 5, 1)
+    rig.audit()
+
+
+def test_progress_is_told_file_by_file_while_a_batch_is_under_way(rig, monkeypatch):
+    monkeypatch.setattr(engine, "_TOLD_EVERY", 0.01)
+    told = []
+
+    class Slow(PlainLoader):
+        """Goes on with the next file when the one before was told of."""
+
+        def load(self, reader, work, sink, suite):
+            results = []
+            for number, file in enumerate(work.files, 1):
+                results += super().load(reader, replace(work, files=[file]), sink, suite)
+                deadline = time.monotonic() + 60
+                while told[-1:] != [number] and time.monotonic() < deadline:
+                    time.sleep(0.01)
+            return results
+
+    run = Backfill(*rig.loaded(), STREAM, lambda: Slow(rig.builder.dataset))
+    run.run(rig.find("raw_stream"), None, Outcome(dry_run=False), told.append)
+    assert sorted(set(told)) in ([1, 2], [0, 1, 2])
+    assert told == sorted(told)
     rig.audit()
