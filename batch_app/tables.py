@@ -7,7 +7,7 @@ before its commit; so whoever counts rows must not go by a listing.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from streaming_app.config import Loaded
 from streaming_app.errors import ConfigError, SinkError
@@ -51,6 +51,15 @@ def require_one_kind_of_reader(loaded: Loaded) -> None:
             "catalog.type is glue beside sink.format: iceberg: plain tables read every file in a folder, and those that are"
             " replaced stay there for the Iceberg tables' earlier snapshots; set catalog.type: none and drop the plain tables"
         )
+
+
+def refuse_plain_tables(loaded: Loaded, advice: str) -> NoReturn:
+    """Raise ConfigError for a command about plain tables on an Iceberg lake."""
+    raise ConfigError(
+        "sink.format is iceberg: a plain table over these folders would read files that are replaced, too, and count their rows"
+        f" twice. Engines read the Iceberg tables of {loaded.config.iceberg.namespace!r} in their own catalog"
+        f" ({loaded.config.iceberg.type}), which the service or `catalog sync` makes; {advice}"
+    )
 
 
 class _AsRead:

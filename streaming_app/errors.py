@@ -13,7 +13,15 @@ Messages name the file, key, shard or row and say what to do. A command prints t
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from typing import Final
+
+_REPEATED: Final = re.compile(
+    r"streaming_app\.errors\.(\w+): (.*?)(?=\n\s*(?:at |JVM stacktrace|===|SQLSTATE)|\n'\s*(?:\n|\Z)|\n\s*\n|\Z)",
+    re.DOTALL,
+)
+_PLAIN: Final = "configuration"  # the place of a problem that has none
 
 
 class IngestError(Exception):
@@ -41,7 +49,7 @@ class ConfigError(IngestError):
     exit_code = 2
 
     def __init__(self, problems: list[Problem] | str) -> None:
-        self.problems = [Problem("configuration", "", problems)] if isinstance(problems, str) else problems
+        self.problems = [Problem(_PLAIN, "", problems)] if isinstance(problems, str) else problems
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
@@ -71,3 +79,13 @@ class SinkError(IngestError):
 
 class AuditDifference(IngestError):
     """Ledger, read log and files disagree."""
+
+
+def repeated_in(text: str) -> IngestError | None:
+    """Our own error out of what Spark made of one that a worker raised: it crosses processes as text. None without one."""
+    match = _REPEATED.search(text)
+    kind = globals().get(match[1]) if match else None
+    if match is None or not (isinstance(kind, type) and issubclass(kind, IngestError)):
+        return None
+    words = match[2].strip()
+    return ConfigError(words.removeprefix(f"{_PLAIN}: ")) if kind is ConfigError else kind(words)

@@ -9,7 +9,6 @@ One source failing never stops the other: it is started again with growing waits
 from __future__ import annotations
 
 import logging
-import re
 import shutil
 import tempfile
 import threading
@@ -36,9 +35,6 @@ from streaming_app.streams import Stream
 
 LOG: Final = logging.getLogger(__name__)
 _POLL: Final = 0.2  # seconds
-_OURS: Final = re.compile(
-    r"streaming_app\.errors\.(\w+): (.*?)(?=\n\s*(?:at |JVM stacktrace|===|SQLSTATE)|\Z)", re.DOTALL
-)
 _FINAL: Final = (ConfigError, DataLossError, QualityStop)  # starting again would meet the same
 
 
@@ -287,11 +283,7 @@ def _translate(failure: Exception) -> IngestError:
     if isinstance(failure, IngestError):
         return failure
     text = failure.desc if isinstance(failure, StreamingQueryException) and hasattr(failure, "desc") else str(failure)
-    match = _OURS.search(str(text))
-    kind = getattr(errors, match[1], None) if match else None
-    if match and isinstance(kind, type) and issubclass(kind, IngestError):
-        return kind(match[2].strip())
-    return SourceError(_brief(str(text)))
+    return errors.repeated_in(str(text)) or SourceError(_brief(str(text)))
 
 
 def _brief(text: str, limit: int = 2000) -> str:

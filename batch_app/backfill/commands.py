@@ -32,6 +32,12 @@ def add_parsers(commands: Any) -> None:
         help="load no files: fill a column that the dataset has got since from the rescued_data of the rows in the lake;"
         " --since and --until are the rows' days",
     )
+    parser.add_argument(
+        "--forget-plan",
+        action="store_true",
+        help="load no files: give up the batch that a run could not finish, as a file of it is gone, changed or bad; only where"
+        " nothing of it is in the lake",
+    )
     _add_common(parser)
     parser.set_defaults(command=_backfill)
     words = "check files by the gate (validate) and load them if it passes; exit code 3 and an alert if not"
@@ -73,6 +79,10 @@ def _backfill(options: argparse.Namespace) -> int:
         from batch_app.backfill.rescue import run_rescue  # noqa: PLC0415 - see below
 
         return run_rescue(options)
+    if options.forget_plan:
+        from batch_app.backfill.run import run_forget  # noqa: PLC0415 - see below
+
+        return run_forget(options)
     from batch_app.backfill.run import run_backfill  # noqa: PLC0415 - pyspark: not for `--help`
 
     return run_backfill(options)

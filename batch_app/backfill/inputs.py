@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote
 
 from streaming_app.config import Config
 from streaming_app.errors import ConfigError
 from streaming_app.schema import InputSource
-from streaming_app.storage import ObjectInfo, Storage, is_s3, open_storage
+from streaming_app.storage import ObjectInfo, Storage, is_s3, open_storage, plain_path
 
 RAW_STREAM: Final = "raw_stream"  # Firehose's prefix below the lake's root
 _JSON: Final = tuple(f".{name}{packed}" for name in ("ndjson", "jsonl", "json") for packed in ("", ".gz"))
 _DAY: Final = re.compile(r"(?<!\d)(\d{4})[/-](\d{2})[/-](\d{2})(?!\d)")  # Firehose: 2026/03/01/09/
 _HIDDEN: Final = ("_", ".")
+_PLANNED: Final = ("name", "folder", "file", "size", "etag", "modified")
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file as it was listed. `name` begins its rows' positions: relative to the lake, or its whole address."""
+    """A file as it was listed. `name` begins its rows' positions: relative to the lake, or its whole address.
+
+    `sha256`: of the bytes that the gate has judged, the only ones that may be loaded; empty where no gate stood before.
+    """
 
     name: str
     folder: str
@@ -30,6 +36,7 @@ class SourceFile:
     size: int
     etag: str
     modified: str
+    sha256: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """As a plan has it; `key` is the read log's unit there."""
@@ -38,7 +45,8 @@ class SourceFile:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> SourceFile:
         """The inverse of `to_json`."""
-        return cls(value["name"], value["folder"], value["file"], value["size"], value["etag"], value["modified"])
+        name, folder, key, size, etag, modified = (value[each] for each in _PLANNED)
+        return cls(name, folder, key, size, etag, modified, value.get("sha256", ""))  # plans of version 0.1 have none
 
 
 @dataclass(frozen=True)
@@ -53,29 +61,34 @@ class Wanted:
 
 @dataclass
 class Found:
-    """Files by what they hold, in order of name. `ignored`: files below a folder that are neither."""
+    """Files by what they hold, in order of name.
+
+    `ignored`: files below a folder that are neither; `unjudged`: files that the gate has not read.
+    """
 
     files: dict[InputSource, list[SourceFile]] = field(default_factory=dict)
     ignored: int = 0
+    unjudged: int = 0
 
 
 def find(wanted: Wanted, config: Config) -> Found:
     """The files, each once. Raises ConfigError for a path with nothing to read in it."""
     found = Found()
+    names = Names(config.lake.root)
     known: set[str] = set()
     for path in wanted.paths or _places(wanted, config):
-        listed = list(_listed(path.rstrip("/") or "/", config))
+        listed = list(_listed(whole_address(path), config))
         if not listed and wanted.paths:
             raise ConfigError(f"{path}: there is no file")
         for folder, info, direct in listed:
-            file = _file(folder, info, config)
+            file = _file(folder, info, names)
             source = wanted.source or _source(file, config)
             if source is None and direct:
                 raise ConfigError(f"{path}: is it CSV or a copy of the stream? Say --input-source batch or stream")
             if source is None:
                 found.ignored += 1
-            elif file.name not in known and _within(file, wanted):
-                known.add(file.name)
+            elif (identity := names.identity(file.name)) not in known and _within(file, wanted):
+                known.add(identity)
                 found.files.setdefault(source, []).append(file)
     for files in found.files.values():
         files.sort(key=lambda file: file.name)
@@ -92,7 +105,7 @@ def _listed(path: str, config: Config) -> Iterator[tuple[str, ObjectInfo, bool]]
     options = config.lake.s3.storage_options()
     folder, _, name = path.rpartition("/")
     if name and not (not is_s3(path) and Path(path).is_dir()) and not _is_bucket(path):
-        parent = folder or ("/" if path.startswith("/") else ".")
+        parent = folder or "/"
         info = open_storage(parent, options).info(name)
         if info is not None:
             yield parent, info, True
@@ -107,18 +120,56 @@ def _is_bucket(path: str) -> bool:
     return is_s3(path) and "/" not in path.partition("://")[2]
 
 
-def _file(folder: str, info: ObjectInfo, config: Config) -> SourceFile:
-    address = f"{_absolute(folder)}/{info.key}"
-    root = _absolute(config.lake.root) + "/"
-    name = address.removeprefix(root)
+def _file(folder: str, info: ObjectInfo, names: Names) -> SourceFile:
+    name = names.name(f"{folder.rstrip('/')}/{info.key}")
     return SourceFile(name, folder, info.key, info.size, info.etag, info.modified.isoformat())
 
 
-def _absolute(place: str) -> str:
-    place = place.removeprefix("file://")
-    if is_s3(place):
-        return f"s3://{place.partition('://')[2]}".rstrip("/")
-    return str(Path(place).absolute()).rstrip("/")
+class Names:
+    """What files are called in positions and plans: relative to the lake, or by their whole address outside of it.
+
+    The same file may be named in many ways (links, `..`, file:// addresses); `identity` is the same for all of them, also for
+    names in plans that an earlier version wrote, as long as the links stand.
+    """
+
+    def __init__(self, root: str) -> None:
+        whole = whole_address(root)
+        self._root = _real(whole)
+        self._roots = (f"{self._root}/", f"{whole if is_s3(whole) else os.path.normpath(whole)}/")
+
+    def name(self, address: str) -> str:
+        """The name of a file at a whole address. What is linked into the lake has its name there."""
+        real = _real(address)
+        for found in (real, address if is_s3(address) else os.path.normpath(address)):
+            for root in self._roots:
+                if found.startswith(root):
+                    return found.removeprefix(root)
+        return real
+
+    def identity(self, name: str) -> str:
+        """Where the file of a name lies in truth."""
+        outside = name.startswith("/") or is_s3(name)
+        return _real(_meant(name if outside else f"{self._root}/{name}"))
+
+
+def _meant(address: str) -> str:
+    """Earlier versions put file:// addresses into plans with their %20."""
+    if is_s3(address) or "%" not in address or Path(address).exists():
+        return whole_address(address)
+    plain = unquote(address)
+    return plain if Path(plain).exists() else address
+
+
+def whole_address(place: str) -> str:
+    """An address that means the same in every process: s3://bucket/prefix, or the whole path of a local file or folder."""
+    if not is_s3(place):
+        return str(Path(plain_path(place)).absolute())
+    bucket, _, key = place.partition("://")[2].partition("/")
+    return f"s3://{bucket}/{key.strip('/')}".rstrip("/")
+
+
+def _real(address: str) -> str:
+    return address if is_s3(address) else os.path.realpath(address)
 
 
 def _source(file: SourceFile, config: Config) -> InputSource | None:

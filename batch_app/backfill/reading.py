@@ -25,6 +25,7 @@ from streaming_app.storage import StorageOptions, open_storage
 _BLOCK: Final = 4 << 20
 _EVENTS: Final = 20_000  # of one batch
 _BROKEN: Final = "broken_gzip"
+_GIVE_UP: Final = "; or give this batch up by `backfill --forget-plan`, and name the files that are to be loaded"
 
 
 @dataclass(frozen=True)
@@ -49,13 +50,18 @@ class FileReader:
             made = CsvFile if self.source is InputSource.BATCH else EventFile
             reading = made(stream, self.dataset, origin, self.form)
             yield from reading.batches()
+        if file.sha256 not in {"", reading.sha256}:
+            raise DataLossError(
+                f"{file.name} was replaced after the gate had judged it; nothing of this batch was loaded: run `backfill"
+                " --forget-plan` and then ingest again"
+            )
         detail = {"name": file.name, "kind": "rows", "etag": file.etag, "size": file.size, "sha256": reading.sha256}
         read = UnitRead(file.name, reading.rows, reading.bytes, {**detail, "header": reading.header})
         recorded = None if log.put_if_absent(epoch, read) else log.unit(epoch, file.name)
         if recorded is not None and (recorded.rows, recorded.detail["sha256"]) != (read.rows, reading.sha256):
             raise DataLossError(
                 f"{file.name} changed while it was loaded: it had {recorded.rows} rows, now {read.rows}; put back the file"
-                f" with {recorded.bytes} bytes, and load the other one under another name"
+                f" with {recorded.bytes} bytes, and load the other one under another name{_GIVE_UP}"
             )
 
     def _open(self, file: SourceFile) -> BinaryIO:
@@ -63,7 +69,7 @@ class FileReader:
             return open_storage(file.folder, self.storage).open(file.key)
         except FileNotFoundError:
             raise DataLossError(
-                f"{file.name} went before it was loaded; put it back and run the command again"
+                f"{file.name} went before it was loaded; put it back and run the command again{_GIVE_UP}"
             ) from None
 
 

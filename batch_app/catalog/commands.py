@@ -9,6 +9,7 @@ from datetime import date
 from typing import Any, Final
 
 from streaming_app.arguments import add_config_arguments, load_all
+from streaming_app.config import Loaded
 from streaming_app.errors import ConfigError
 from streaming_app.storage import beside, is_s3
 
@@ -33,7 +34,7 @@ def add_parser(commands: Any) -> None:
 
 
 def _add_ddl(inner: Any) -> None:
-    words = "print the Athena DDL of clean and dead_letter; changes nothing"
+    words = "print the Athena DDL of clean and dead_letter, for an Iceberg lake of the views alone; changes nothing"
     ddl = inner.add_parser("ddl", help=words, description=words)
     add_config_arguments(ddl)
     ddl.add_argument(
@@ -90,13 +91,12 @@ def _statements(options: argparse.Namespace) -> list[str]:
     from streaming_app.catalog import TABLES, Mode, table_of  # noqa: PLC0415 - see above
 
     loaded, _ = load_all(options.config, options.overrides)
+    if loaded.config.sink.format == "iceberg":
+        return _iceberg_views(options, loaded)
     catalog = loaded.config.catalog
     database = options.database or catalog.database or loaded.config.athena.database
     root = options.location or loaded.config.lake.root
-    if not _DATABASE.fullmatch(database):
-        raise ConfigError(
-            f"{database!r} is no database: set athena.database, or --database, in small letters, digits and _"
-        )
+    _require_database(database)
     if not is_s3(root):
         raise ConfigError(f"{root} is a local folder, which Athena cannot read; say --location s3://bucket/prefix")
     mode, since = Mode(options.mode or catalog.partitions), options.since or catalog.since
@@ -106,6 +106,32 @@ def _statements(options: argparse.Namespace) -> list[str]:
         if mode is Mode.REGISTERED:
             made.append(ddl.repair_table(table, database))
     if options.views:
-        queries = read_named(options.queries or beside(options.config, "queries"))
+        queries = read_named(_queries(options))
         made += [ddl.create_view(query.name, query.sql, database) for query in queries.values()]
     return made
+
+
+def _iceberg_views(options: argparse.Namespace, loaded: Loaded) -> list[str]:
+    """The named queries over Iceberg's own tables, which need no DDL. Raises ConfigError where tables are asked for."""
+    from batch_app.catalog import ddl  # noqa: PLC0415 - see above
+    from batch_app.query.days import with_days  # noqa: PLC0415 - beside it
+    from batch_app.query.named import read_named  # noqa: PLC0415 - see above
+    from batch_app.tables import refuse_plain_tables  # noqa: PLC0415 - see above
+
+    if not options.views:
+        refuse_plain_tables(loaded, "--views prints the named queries over them")
+    database = options.database or loaded.config.iceberg.namespace
+    _require_database(database)
+    queries = read_named(_queries(options)).values()
+    return [ddl.create_view(query.name, with_days(query.sql, loaded.dataset, database), database) for query in queries]
+
+
+def _queries(options: argparse.Namespace) -> str:
+    return str(options.queries or beside(options.config, "queries"))
+
+
+def _require_database(database: str) -> None:
+    if not _DATABASE.fullmatch(database):
+        raise ConfigError(
+            f"{database!r} is no database: set athena.database, or --database, in small letters, digits and _"
+        )

@@ -12,11 +12,11 @@ from streaming_app.catalog.tables import Mode, Table, properties
 
 def create_table(table: Table, database: str, mode: Mode, since: date) -> str:
     """One CREATE TABLE statement without a semicolon."""
-    listed = ",\n  ".join(f"'{name}' = '{value}'" for name, value in properties(table, mode, since).items())
+    listed = ",\n  ".join(f"'{name}' = '{_escaped(value)}'" for name, value in properties(table, mode, since).items())
     return (
         f"CREATE EXTERNAL TABLE IF NOT EXISTS `{database}`.`{table.name}` (\n  {_columns(table.columns)}\n)\n"
         f"PARTITIONED BY (\n  {_columns(table.partitions)}\n)\n"
-        f"STORED AS PARQUET\nLOCATION '{_quoted(table.location)}'\nTBLPROPERTIES (\n  {listed}\n)"
+        f"STORED AS PARQUET\nLOCATION '{_escaped(table.location)}'\nTBLPROPERTIES (\n  {listed}\n)"
     )
 
 
@@ -37,9 +37,10 @@ def create_view(name: str, sql: str, database: str) -> str:
 
 def _columns(columns: tuple[tuple[str, str, str], ...]) -> str:
     return ",\n  ".join(
-        f"`{name}` {kind}" + (f" COMMENT '{_quoted(comment)}'" if comment else "") for name, kind, comment in columns
+        f"`{name}` {kind}" + (f" COMMENT '{_escaped(' '.join(comment.split()))}'" if comment else "")
+        for name, kind, comment in columns
     )
 
 
-def _quoted(text: str) -> str:
-    return " ".join(text.split()).replace("\\", "\\\\").replace("'", "\\'")
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("'", "\\'")

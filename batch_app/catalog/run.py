@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from batch_app.output import cell, console, print_fitting, status, table
-from batch_app.tables import open_iceberg
+from batch_app.tables import open_iceberg, refuse_plain_tables
 from streaming_app.arguments import load_all
 from streaming_app.catalog import GlueCatalog, Mode, Partition, open_catalog
 from streaming_app.catalog.sync import CatalogState, TableState, compare, mend
@@ -47,7 +47,10 @@ def _adopt(options: argparse.Namespace, loaded: Loaded, tables: IcebergTables) -
 
 
 def show(options: argparse.Namespace) -> int:
-    """`catalog show`."""
+    """`catalog show`. Raises ConfigError on an Iceberg lake, whose tables the service itself keeps in step."""
+    loaded, _ = load_all(options.config, options.overrides)
+    if loaded.config.sink.format == "iceberg":
+        refuse_plain_tables(loaded, "a column that the dataset gains is added with the next commit")
     catalog, lake = _open(options)
     with status("comparing the catalog with the lake"):
         state = compare(catalog, lake)

@@ -47,11 +47,21 @@ class InputFile:
 
     storage: Storage
     key: str
+    etag: str = ""
 
     @property
     def uri(self) -> str:
         """Where it is."""
         return f"{self.storage.uri}/{self.key}"
+
+
+@dataclass(frozen=True)
+class FileRead:
+    """A file as the gate has read it: its tag from before, the hash of its bytes."""
+
+    uri: str
+    etag: str
+    sha256: str
 
 
 def find_files(paths: Sequence[str], options: StorageOptions) -> list[InputFile]:
@@ -72,22 +82,24 @@ def _files(path: str, options: StorageOptions) -> list[InputFile]:
     folder, _, name = path.rstrip("/").rpartition("/")
     if name.lower().endswith(SUFFIXES) and not (not is_s3(path) and Path(path).is_dir()):
         storage = open_storage(folder or ("/" if path.startswith("/") else "."), options)
-        if storage.info(name) is not None:
-            return [InputFile(storage, name)]
+        info = storage.info(name)
+        if info is not None:
+            return [InputFile(storage, name, info.etag)]
     storage = open_storage(path, options)
     hidden = ("_", ".")
-    keys = (info.key for info in storage.list(""))
-    visible = (key for key in keys if not any(part.startswith(hidden) for part in key.split("/")))
-    return [InputFile(storage, key) for key in visible if key.lower().endswith(SUFFIXES)]
+    known = (info for info in storage.list("") if info.key.lower().endswith(SUFFIXES))
+    visible = (info for info in known if not any(part.startswith(hidden) for part in info.key.split("/")))
+    return [InputFile(storage, info.key, info.etag) for info in visible]
 
 
 class Decoder:
-    """Decodes files of one dataset."""
+    """Decodes files of one dataset. `read`: those that were read as a whole; of Parquet, which no backfill takes, none."""
 
     def __init__(self, dataset: Dataset, form: CsvFormat) -> None:
         self._dataset, self._form = dataset, form
         self._schema = decoded_schema(dataset)
         self._json = JsonDecoder(dataset)
+        self.read: list[FileRead] = []
 
     def write(self, files: Sequence[InputFile], target: Path) -> int:
         """All rows of all files, without their raw text, into one Parquet file; returns how many.
@@ -126,6 +138,7 @@ class Decoder:
     def _csv(self, file: InputFile, stream: BinaryIO) -> Iterator[pa.RecordBatch]:
         csv = CsvFile(stream, self._dataset, RowOrigin(file.key, _now()), self._form)
         yield from csv.batches()
+        self.read.append(FileRead(file.uri, file.etag, csv.sha256))
         for error, why in _UNUSABLE.items():
             if error in csv.errors:
                 raise ConfigError(f"{file.uri} {why}")
@@ -135,7 +148,8 @@ class Decoder:
                 raise ConfigError(f"{file.uri}: {kind.replace('_', ' ')} in its header: {names}")
 
     def _events(self, file: InputFile, stream: BinaryIO) -> Iterator[pa.RecordBatch]:
-        text = TextStream(StoredBytes(stream))
+        stored = StoredBytes(stream)
+        text = TextStream(stored)
         rest, row = b"", 1
         while block := text.read(_BLOCK):
             *lines, rest = (rest + block).split(b"\n")
@@ -144,6 +158,8 @@ class Decoder:
         if text.broken:
             raise ConfigError(f"{file.uri} {_UNUSABLE['broken_gzip']}")
         yield from self._decoded(file, [rest], row)
+        stored.drain()
+        self.read.append(FileRead(file.uri, file.etag, stored.sha256))
 
     def _decoded(self, file: InputFile, lines: Sequence[bytes], first: int) -> Iterator[pa.RecordBatch]:
         """Lines as events; blank ones are none, but they count where a row is."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
+from batch_app.gate.inputs import FileRead
 from streaming_app.quality import Severity
 from streaming_app.schema import Dataset, Pii
 
@@ -57,7 +58,10 @@ class Result:
 
 @dataclass(frozen=True)
 class GateReport:
-    """The verdict on some files. `rows` were read; `readable` of them could be decoded and cast, so that rules saw them."""
+    """The verdict on some files. `rows` were read; `readable` of them could be decoded and cast, so that rules saw them.
+
+    `read`: which bytes that was.
+    """
 
     engine: str
     suite: str
@@ -67,6 +71,7 @@ class GateReport:
     readable: int
     results: tuple[Result, ...]
     docs: str | None = None
+    read: tuple[FileRead, ...] = ()
 
     @property
     def success(self) -> bool:
@@ -75,7 +80,12 @@ class GateReport:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; the keys are the attributes, `success` first."""
-        return {"success": self.success, **vars(self), "results": [result.to_json() for result in self.results]}
+        return {
+            "success": self.success,
+            **vars(self),
+            "results": [result.to_json() for result in self.results],
+            "read": [vars(file) for file in self.read],
+        }
 
 
 def without_personal_data(report: GateReport, dataset: Dataset) -> GateReport:

@@ -48,7 +48,13 @@ class Settings:
 
 
 def run(options: argparse.Namespace) -> int:
-    """`validate`. Raises QualityStop, after printing, when the gate fails; ConfigError for unusable input."""
+    """`validate`. Raises as `judge`."""
+    judge(options)
+    return 0
+
+
+def judge(options: argparse.Namespace) -> GateReport:
+    """The verdict, printed. Raises QualityStop, after printing, when the gate fails; ConfigError for unusable input."""
     settings = _settings(options)
     if options.engine == "spark":
         spark_engine.require_row_level(settings.suite, settings.suite_file)
@@ -63,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
         _alert(settings, report)
         failed = ", ".join(result.id for result in report.results if result.stops)
         raise QualityStop(f"{report.suite} is not met: {failed}; do not load these files, or mend the suite")
-    return 0
+    return report
 
 
 def _settings(options: argparse.Namespace) -> Settings:
@@ -129,7 +135,8 @@ def _checked(settings: Settings, files: list[InputFile], engine: str) -> GateRep
         if engine == "gx":
             library.start()
         say("reading")
-        Decoder(settings.dataset, form).write(files, folder / "decoded.parquet")
+        decoder = Decoder(settings.dataset, form)
+        decoder.write(files, folder / "decoded.parquet")
         say("starting Spark")
         spark = session_for(settings.config)
         say("casting")
@@ -148,6 +155,7 @@ def _checked(settings: Settings, files: list[InputFile], engine: str) -> GateRep
             typed.rows,
             typed.readable,
             (*typed.problems, *results),
+            read=tuple(decoder.read),
         )
 
 

@@ -18,11 +18,17 @@ from typing import Any, Final
 import boto3
 import pyarrow as pa
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    NoRegionError,
+    PartialCredentialsError,
+)
 
 from batch_app.query.answer import Answer
 from streaming_app.config.models import AthenaConfig
-from streaming_app.errors import ConfigError, IngestError
+from streaming_app.errors import ConfigError, IngestError, SinkError
 
 _FIRST_WAIT: Final = 0.1  # seconds
 _LONGEST_WAIT: Final = 2.0
@@ -30,6 +36,8 @@ _MEGABYTE: Final = 1 << 20
 _LEAST_MEGABYTES: Final = 10
 _MEGABYTES_A_TERABYTE: Final = 1 << 20
 _RUNNING: Final = frozenset({"QUEUED", "RUNNING"})
+_REFUSED: Final = frozenset({"InvalidRequestException", "ResourceNotFoundException", "MetadataException"})
+_SETTINGS: Final = (NoCredentialsError, PartialCredentialsError, NoRegionError)
 _DECIMAL: Final = re.compile(r"decimal(?:\((\d+),\s*(\d+)\))?")
 _TYPES: Final = {
     "tinyint": (pa.int64(), int),
@@ -58,14 +66,14 @@ class Athena:
         self._client = client or _connect(config)
 
     def ask(self, sql: str) -> Answer:
-        """The answer to one statement. Raises ConfigError for SQL that Athena refuses, IngestError when it fails."""
+        """The answer to one statement. Raises ConfigError for SQL that Athena refuses, SinkError when it fails."""
         try:
             number = self._start(sql)
             execution = self._finished(number)
             pages = self._pages(number)
             first = next(pages)
         except (BotoCoreError, ClientError) as error:
-            raise ConfigError(f"Athena: {error}") from error
+            raise _explained(error) from error
         columns = first["ResultSet"]["ResultSetMetadata"]["ColumnInfo"]
         names = [column.get("Label") or column["Name"] for column in columns]
         kinds = [_kind(column) for column in columns]
@@ -120,10 +128,25 @@ def _connect(config: AthenaConfig) -> Any:
         raise ConfigError(f"Athena cannot be reached: {error}") from error
 
 
+def _explained(error: BotoCoreError | ClientError) -> IngestError:
+    """Whether somebody has to mend something, or it passes."""
+    name = str(error.response.get("Error", {}).get("Code", "")) if isinstance(error, ClientError) else ""
+    if name in _REFUSED:
+        return ConfigError(f"Athena has refused the query: {error}")
+    if name == "AccessDeniedException":
+        return SinkError(
+            f"Athena denies access; the role needs athena:StartQueryExecution, GetQueryExecution, GetQueryResults and"
+            f" StopQueryExecution on the workgroup: {error}"
+        )
+    if isinstance(error, _SETTINGS):
+        return ConfigError(f"Athena cannot be reached: {error}; set AWS_PROFILE or AWS's variables, and athena.region")
+    return SinkError(f"Athena: {error}; run the query again")
+
+
 def _failed(status: Mapping[str, Any]) -> IngestError:
     why = status.get("StateChangeReason") or "no reason was given"
     ours = status.get("AthenaError", {}).get("ErrorCategory") == 2  # noqa: PLR2004 - Athena's API: 2 is the user's
-    made = ConfigError if ours or "line " in why else IngestError
+    made = ConfigError if ours or "line " in why else SinkError
     return made(f"Athena could not run the query ({status['State'].lower()}): {why}")
 
 
@@ -162,7 +185,7 @@ def _batches(
         for page in pages:
             yield _batch(schema, kinds, page["ResultSet"]["Rows"])
     except (BotoCoreError, ClientError) as error:
-        raise IngestError(f"Athena's answer broke off: {error}") from error
+        raise SinkError(f"Athena's answer broke off: {error}") from error
 
 
 def _batch(

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from batch_app.output import status
 from batch_app.query.answer import Answer, write
+from batch_app.query.days import with_days
 from batch_app.query.named import NamedQuery, has_folder, named, read_named
 from streaming_app.arguments import load_all
 from streaming_app.config import Loaded
@@ -47,6 +48,8 @@ def _asked(options: argparse.Namespace, loaded: Loaded, queries: dict[str, Named
     if options.engine == "athena":
         from batch_app.query.athena_engine import Athena  # noqa: PLC0415 - boto3: only where it is used
 
+        if options.named and loaded.config.sink.format == "iceberg":
+            sql = with_days(sql, loaded.dataset, loaded.config.athena.database)
         return Athena(loaded.config.athena).ask(sql)
     from batch_app.query.duckdb_engine import ask  # noqa: PLC0415 - DuckDB is an extra package
     from batch_app.query.tables import open_tables  # noqa: PLC0415 - see above

@@ -91,6 +91,17 @@ class ReadLog:
         found = self.plan(epoch) if sealed or not won else None
         return _load(data, self._plan_key(epoch)) if found is None else found
 
+    def replace_plan(self, epoch: int, plan: Document) -> None:
+        """Put another plan in the place of one; only where nothing that was read by it is committed."""
+        self._storage.put(self._plan_key(epoch), json.dumps(plan).encode())
+
+    def forget_units(self, epoch: int) -> dict[str, UnitRead]:
+        """Forget what was read in an epoch; only where nothing of it is committed. Returns what that was."""
+        keys = [key for key in self._live().get(epoch, []) if f"-{_UNIT}" in key]
+        units = self._live_units(keys)
+        self._storage.delete(keys)
+        return units
+
     def plan(self, epoch: int) -> Document | None:
         """The plan in force for an epoch, None when there is none."""
         data = self._storage.get(self._plan_key(epoch))
@@ -116,6 +127,10 @@ class ReadLog:
         live = self._live_units(self._live().get(epoch, []))
         sealed = self._sealed.get(epoch)  # after the live ones, of which sealing may have taken some away
         return live if sealed is None else _units(sealed)
+
+    def count(self, epoch: int) -> int:
+        """How many units of an epoch that is under way have been read; one listing."""
+        return sum(f"-{_UNIT}" in key for key in self._live().get(epoch, []))
 
     def _live_units(self, keys: list[str]) -> dict[str, UnitRead]:
         chosen = [key for key in keys if f"-{_UNIT}" in key]

@@ -33,6 +33,7 @@ from streaming_app.thresholds import Judgement, Tally, from_window, judge, to_wi
 _LOG: Final = logging.getLogger(__name__)
 _THREADS: Final = 8
 _REASONS: Final = 5  # named in a message
+_MEND: Final = "mend the rules, the limits or the data and start again, it goes on with this batch."
 
 
 @dataclass(frozen=True)
@@ -91,10 +92,10 @@ class RecoveryReport:
 
 
 class Committer:
-    """Commits and recovers the micro-batches of one source."""
+    """Commits and recovers the micro-batches of one source. `mend`: what to do when the circuit breaker has stopped one."""
 
-    def __init__(self, options: SinkOptions) -> None:
-        self._options = options
+    def __init__(self, options: SinkOptions, mend: str = _MEND) -> None:
+        self._options, self._mend = options, mend
         self._lake = options.open_lake()
         self._checkpoint = options.open_checkpoint()
         self._ledger = Ledger(self._checkpoint)
@@ -206,8 +207,8 @@ class Committer:
         most = ", ".join(f"{reason} {count}" for reason, count in reasons)
         return (
             f"{self._options.source} batch {entry.batch_id}: {'; '.join(breach.text for breach in judgement.breaches)}."
-            f" Most frequent reasons: {most or 'none'}. Nothing of this batch was published and it was not skipped: mend the"
-            " rules, the limits or the data and start again, it goes on with this batch."
+            f" Most frequent reasons: {most or 'none'}. Nothing of this batch was published and it was not skipped:"
+            f" {self._mend}"
         )
 
     def _settle(self, ours: Entry) -> Entry:

@@ -320,8 +320,17 @@ class IcebergTables:
             "glue.max-retries": 0,
             "s3.region": storage.region,
             "s3.endpoint": storage.endpoint_url,
+            **self._own_io(),
         }
         return {key: value for key, value in found.items() if value != ""}
+
+    def _own_io(self) -> dict[str, str]:
+        """Pyiceberg's own FileIO knows neither a KMS key nor who pays (0.12.0), and keeps credentials that a REST catalog gives."""
+        if not is_s3(self._root) or not (self._storage.sse_kms_key_id or self._storage.requester_pays):
+            return {}
+        from streaming_app.sink.iceberg_io import FILE_IO  # noqa: PLC0415 - pyiceberg
+
+        return {"py-io-impl": FILE_IO, **self._storage.to_options()}
 
     def _title(self, name: str) -> str:
         return f"Iceberg table {self._settings['namespace']}.{name}"

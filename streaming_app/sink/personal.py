@@ -49,6 +49,10 @@ class PersonalData:
             rows = rows.set_column(place, rows.schema.field(place), self._column(rows.column(place), treatment))
         return rows
 
+    def values(self, name: str, values: Any) -> Any:
+        """One column's values as the lake has them; those that are hashed already stay."""
+        return self._column(values, self._treated[name]) if name in self._treated else values
+
     def raws(self, rows: pa.RecordBatch) -> Any:
         """The raw texts of rejected rows, without their personal values."""
         raws = rows.column(Judged.RAW)

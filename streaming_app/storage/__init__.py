@@ -20,6 +20,7 @@ __all__ = [
     "beside",
     "is_s3",
     "open_storage",
+    "plain_path",
 ]
 
 
@@ -43,10 +44,11 @@ def open_storage(uri: str, options: StorageOptions | None = None) -> Storage:
         from streaming_app.storage.s3 import S3Storage  # noqa: PLC0415 - boto3 takes 0.3 s to import
 
         return S3Storage(uri, options or StorageOptions())
-    return LocalStorage(_folder(uri))
+    return LocalStorage(plain_path(uri))
 
 
-def _folder(uri: str) -> str:
+def plain_path(uri: str) -> str:
+    """The path of a local place: of a file:// address, or as it is; raises ConfigError for any other address."""
     if uri.startswith("file:"):
         return unquote(urlsplit(uri).path)
     if "://" in uri or not uri:

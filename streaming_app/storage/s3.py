@@ -11,7 +11,7 @@ import random
 import re
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
@@ -20,7 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from streaming_app.errors import ConfigError, SinkError
 from streaming_app.storage.base import ObjectInfo, Published, StagedFile, StorageOptions, require_owner
-from streaming_app.storage.s3_client import ATTEMPTS, client, code, explained, explanation, status
+from streaming_app.storage.s3_client import ATTEMPTS, client, code, explained, explanation, in_words, status
 from streaming_app.storage.s3_files import READ_BUFFER, S3Reader, S3StagingFile
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ _URI: Final = re.compile(r"s3a?://([^/]+)(?:/(.*))?")
 _DELETE_BATCH: Final = 1000  # DeleteObjects takes no more
 _WRITER: Final = "writer"  # user metadata: which call of put_if_absent wrote an object
 _ABSENT: Final = frozenset({"404", "NoSuchKey"})
+_AGAIN: Final = frozenset({"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "OperationAborted"})
 _PASSING: Final = frozenset({"NoSuchUpload", "RequestTimeout", "SlowDown", "OperationAborted"})
 
 
@@ -116,16 +117,35 @@ class S3Storage:
         return str(found["Metadata"].get(_WRITER, "")) if found else ""
 
     def delete(self, keys: Iterable[str]) -> None:
+        """DeleteObjects answers key by key: what S3 could not do just then is asked for again, those keys alone."""
         remaining = iter(keys)
-        while batch := list(islice(remaining, _DELETE_BATCH)):
-            objects: Any = {"Objects": [{"Key": self._prefix + key} for key in batch], "Quiet": True}
-            with explained(self._uri):
-                answer = self._s3.delete_objects(Bucket=self._bucket, Delete=objects, **self._payer)
-            for failed in answer.get("Errors", []):
-                raise SinkError(
-                    f"s3://{self._bucket}/{failed.get('Key')} cannot be deleted: {failed.get('Message')}"
-                    f" ({failed.get('Code')}); the role needs s3:DeleteObject"
-                )
+        while batch := [self._prefix + key for key in islice(remaining, _DELETE_BATCH)]:
+            self._delete_all(batch)
+
+    def _delete_all(self, full_keys: Sequence[str]) -> None:
+        failed: list[Any] = []
+        for wait in _waits():
+            failed = self._delete(full_keys)
+            if any(error.get("Code") not in _AGAIN for error in failed):
+                break
+            if not failed:
+                return
+            full_keys = [error["Key"] for error in failed]
+            time.sleep(wait)
+        raise self._undeleted(failed)
+
+    def _delete(self, full_keys: Sequence[str]) -> list[Any]:
+        """The errors, by key."""
+        objects: Any = {"Objects": [{"Key": key} for key in full_keys], "Quiet": True}
+        with explained(self._uri):
+            return list(self._s3.delete_objects(Bucket=self._bucket, Delete=objects, **self._payer).get("Errors", []))
+
+    def _undeleted(self, errors: Sequence[Any]) -> SinkError:
+        error = next((error for error in errors if error.get("Code") not in _AGAIN), errors[0])
+        name = str(error.get("Code"))
+        why = in_words(name) if name in _AGAIN else str(error.get("Message"))
+        advice = "; the role needs s3:DeleteObject" if name == "AccessDenied" else ""
+        return SinkError(f"s3://{self._bucket}/{error.get('Key')} cannot be deleted: {why} ({name}){advice}")
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         pages = self._s3.get_paginator("list_objects_v2")

@@ -122,6 +122,11 @@ _SINK_CODES: Final = {
 _SINK_CODES["403"] = _SINK_CODES["AccessDenied"]
 
 
+def in_words(name: str) -> str:
+    """What an error code of S3 means that went on after all repetitions."""
+    return _SINK_CODES.get(name, "S3 answered so again and again; try again later")
+
+
 def explanation(error: BaseException, place: str) -> IngestError:
     """What went wrong at `place`, and what to do about it."""
     if isinstance(error, _CREDENTIALS):

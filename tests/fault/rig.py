@@ -26,6 +26,11 @@ from tests.strict_kinesis import StrictKinesis
 REPOSITORY = Path(__file__).resolve().parents[2]
 HOOKS = Path(__file__).parent / "hooks"
 STREAM = "pos-orders"
+# Spark's own checkpoint on S3, too: `make s3a-jars`, which `make test-lake` calls.
+CHECKPOINTS_ON_S3 = {
+    "lake.checkpoints": "",
+    "spark.conf.spark.driver.extraClassPath": f"{REPOSITORY}/build/s3a/*",
+}
 
 
 @dataclass

@@ -251,3 +251,58 @@ def test_versions_are_found_without_the_hint_and_when_it_is_late(on_s3, orders):
         else:
             storage.put(hint, text)
         assert open_tables(on_s3)._load("clean").metadata_location == version
+
+
+@pytest.mark.parametrize("kind", ["glue", "hadoop"])
+def test_metadata_is_encrypted_and_paid_for_as_data_is(tmp_path, orders, aws, monkeypatch, kind):
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    bucket, s3 = f"kms-{uuid.uuid4().hex[:8]}", aws.client("s3")
+    s3.create_bucket(Bucket=bucket)
+    options = StorageOptions(aws.url, REGION, path_style=True, sse_kms_key_id="alias/lake", requester_pays=True)
+    settings = {"type": kind, "namespace": bucket.replace("-", "_")}
+    settings |= {"region": REGION, "endpoint_url": aws.url} if kind == "glue" else {}
+    sink = replace(
+        prepare(tmp_path, orders), lake=f"s3://{bucket}/lake", storage=options.to_options(), iceberg=settings
+    )
+    aws.seen()
+    Committer(sink).commit(write(sink, orders), 0)
+    tables = open_tables(sink)
+    assert sum(len(tables.current(name)) for name in ("clean", "dead_letter")) == 6
+    tables.expire(0.0)
+    assert [line for line in aws.seen() if f"/{bucket}" in line and not line.endswith(" requester")] == []
+    keys = [item["Key"] for item in s3.list_objects_v2(Bucket=bucket)["Contents"]]
+    assert any(key.endswith(".avro") for key in keys)
+    found = {key: s3.head_object(Bucket=bucket, Key=key).get("SSEKMSKeyId") for key in keys}
+    assert set(found.values()) == {"alias/lake"}, found
+
+
+def test_file_that_may_not_replace_another_one_does_not(aws, monkeypatch):
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    from streaming_app.sink.iceberg_io import StorageFileIO
+
+    aws.client("s3").create_bucket(Bucket="own-io")
+    files = StorageFileIO(StorageOptions(aws.url, REGION, path_style=True, requester_pays=True).to_options())
+    place = "s3://own-io/lake/metadata/a.avro"
+    with pytest.raises(FileNotFoundError):
+        files.new_input(place).open()
+    with pytest.raises(ZeroDivisionError), files.new_output(place).create() as stream:
+        stream.write(b"half" * (1 // 0))
+    assert not files.new_output(place).exists()
+    late = files.new_output(place).create()
+    late.write(b"late")
+    with files.new_output(place).create() as stream:
+        stream.write(b"0123456789")
+    with pytest.raises(FileExistsError):
+        late.close()
+    with pytest.raises(FileExistsError):
+        files.new_output(place).create()
+    with files.new_input(place).open() as stream:
+        assert (stream.seek(-3, 2), stream.read(), stream.seek(2), stream.read(3)) == (7, b"789", 2, b"234")
+    with files.new_output(place).create(overwrite=True) as stream:
+        stream.write(b"new")
+    assert len(files.new_input(place)) == 3
+    files.delete(place)
+    files.delete(files.new_input(place))
+    assert not files.new_input(place).exists()

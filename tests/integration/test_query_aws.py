@@ -117,6 +117,17 @@ def test_named_query_is_sent_to_athena_as_it_stands(aws, config, capfdbinary):
     assert any("date_diff" in text for text in sent)
 
 
+def test_named_query_over_iceberg_tables_makes_the_day_that_they_lack(aws, config, capfdbinary):
+    folder = str(Path(__file__).resolve().parents[2] / "conf/queries")
+    iceberg = ["--set", "sink.format=iceberg", "--set", "iceberg.type=glue", "--set", "iceberg.namespace=qsr"]
+    ask(
+        capfdbinary, config, "--named", "revenue_by_city_and_day", "--queries", folder, *athena(aws), *iceberg, "--json"
+    )
+    queries = aws.client("athena").list_query_executions()["QueryExecutionIds"]
+    sent = aws.client("athena").get_query_execution(QueryExecutionId=queries[-1])["QueryExecution"]["Query"]
+    assert 'CAST(order_ts AS DATE) AS order_date FROM "qsr"."clean")\nSELECT order_date, city' in sent
+
+
 def test_throttled_athena_is_asked_again_and_a_refusal_is_a_clear_error(aws, config, capfdbinary):
     aws.fail("POST", "StartQueryExecution", status=400, code="TooManyRequestsException")
     queue_answer(aws, [("n", "bigint")], [["n"], ["7"]])

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from streaming_app.errors import ConfigError, SinkError
-from streaming_app.storage import Published, StorageOptions, open_storage, s3_client
+from streaming_app.storage import Published, StorageOptions, open_storage, s3, s3_client
 from tests.moto_server import CREDENTIALS, moto_server
 
 ROOT = Path(__file__).parents[2]
@@ -162,8 +162,35 @@ def test_one_key_that_cannot_be_deleted_is_named(aws, storage):
     storage.put("a", b"1")
     body = "<DeleteResult><Error><Key>lake/a</Key><Code>AccessDenied</Code><Message>no</Message></Error></DeleteResult>"
     aws.fail("POST", "delete", status=200, code="OK", body=body)
-    with pytest.raises(SinkError, match="lake/a cannot be deleted: no"):
+    with pytest.raises(
+        SinkError, match=r"lake/a cannot be deleted: no \(AccessDenied\); the role needs s3:DeleteObject"
+    ):
         storage.delete(["a"])
+
+
+def refused(key: str, code: str) -> str:
+    """What DeleteObjects answers, with status 200, for a key that it could not delete."""
+    return f"<DeleteResult><Error><Key>{key}</Key><Code>{code}</Code><Message>later</Message></Error></DeleteResult>"
+
+
+@pytest.mark.parametrize("code", ["SlowDown", "InternalError", "ServiceUnavailable"])
+def test_keys_that_s3_could_not_delete_just_then_are_tried_again_and_no_others(aws, storage, code):
+    prefix = storage.uri.removeprefix("s3://lake/")
+    for key in ("a", "b", "c"):
+        storage.put(key, b"1")
+    aws.fail("POST", "delete", status=200, code="OK", body=refused(f"{prefix}/b", code), times=2)
+    aws.seen()
+    storage.delete(["b"])
+    assert [item.key for item in storage.list("")] == ["a", "c"]
+    assert sum(line.startswith("POST") for line in aws.seen()) == 3
+
+
+def test_keys_that_s3_goes_on_refusing_are_named_with_its_own_reason(aws, storage, monkeypatch):
+    monkeypatch.setattr(s3, "_waits", lambda: iter([0.0, 0.0]))
+    aws.fail("POST", "delete", status=200, code="OK", body=refused("lake/a", "SlowDown"), times=-1)
+    with pytest.raises(SinkError, match=r"lake/a cannot be deleted: .*throttles this prefix.*\(SlowDown\)") as caught:
+        storage.delete(["a"])
+    assert "s3:DeleteObject" not in str(caught.value)
 
 
 def test_a_place_that_cannot_be_is_refused_at_once():

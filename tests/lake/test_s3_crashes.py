@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.fault.rig import REPOSITORY, STREAM, Rig
+from tests.fault.rig import CHECKPOINTS_ON_S3, STREAM, Rig
 from tests.moto_server import CREDENTIALS, moto_server
 from tests.strict_kinesis import strict_kinesis
 
@@ -21,8 +21,7 @@ def test_every_row_is_there_once_after_kills_at_any_moment(tmp_path, monkeypatch
     with moto_server() as aws, strict_kinesis() as kinesis:
         kinesis.create(STREAM, shards=2)
         aws.client("s3").create_bucket(Bucket="crash-lake")
-        s3a = {"lake.checkpoints": "", "spark.conf.spark.driver.extraClassPath": f"{REPOSITORY}/build/s3a/*"}
-        rig = Rig(tmp_path, kinesis, lake="s3://crash-lake/lake", s3_endpoint=aws.url, settings=s3a)
+        rig = Rig(tmp_path, kinesis, lake="s3://crash-lake/lake", s3_endpoint=aws.url, settings=CHECKPOINTS_ON_S3)
         rig.feed(rate=50)
         for _ in range(20 if long_form else 3):
             before = rig.committed()

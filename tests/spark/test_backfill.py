@@ -9,11 +9,15 @@ from pathlib import Path
 
 import pyarrow.dataset as ds
 import pytest
+import yaml
 
 from batch_app.backfill import engine
+from batch_app.backfill import run as run_module
 from batch_app.cli import main
+from batch_app.gate import run as gate
+from streaming_app.schema import PII_KEY
 from streaming_app.sink.commit import Committer
-from tests.audit_lake import LakeBuilder
+from tests.audit_lake import REPOSITORY, LakeBuilder
 from tests.dead_lake import HEADER, csv_row, event
 from tests.webhook_receiver import webhook_receiver
 
@@ -102,6 +106,26 @@ def test_orders_that_are_there_are_skipped_on_spark_too(lake, tmp_path, capsys, 
     assert run(lake, tmp_path, capsys, "audit", "--settled")["ok"]
 
 
+def failed(lake, tmp_path, capsys, *arguments: str) -> tuple[int, str]:
+    code = main(["backfill", "--config", lake.config_file(tmp_path), f"{lake.root}/raw_stream", *arguments])
+    return code, capsys.readouterr().err
+
+
+def test_error_of_a_worker_comes_with_its_own_words_and_exit_code(lake, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv(PII_KEY, "a secret that Spark's workers do not get")  # they have the environment of before
+    dataset = yaml.safe_load((REPOSITORY / "conf/datasets/orders.yaml").read_text())
+    next(column for column in dataset["columns"] if column["name"] == "customer_id")["pii"] = "hash"
+    (tmp_path / "orders.yaml").write_text(yaml.safe_dump(dataset))
+    code, error = failed(lake, tmp_path, capsys, "--set", f"dataset={tmp_path}/orders.yaml")
+    assert (code, error.count("configuration:")) == (2, 1)
+    assert f"{PII_KEY} has to be set where tasks run" in error
+    assert "the dataset hashes personal data with it\n" in error
+    assert "Traceback" not in error
+    Path(lake.root, "clean").symlink_to(tmp_path / "elsewhere")  # what the sink refuses to follow
+    code, error = failed(lake, tmp_path, capsys)
+    assert (code, "leads out of" in error, "Spark could not" in error) == (6, True, False)
+
+
 def test_ingest_loads_what_passes_the_gate_and_stops_with_3_before_what_does_not(lake, tmp_path, capsys):
     bad, good = f"{lake.root}/raw/day.csv", tmp_path / "good.csv"
     good.write_text(f"{HEADER}\n{csv_row('g1')}\n{csv_row('g2')}\n")
@@ -118,3 +142,44 @@ def test_ingest_loads_what_passes_the_gate_and_stops_with_3_before_what_does_not
     assert {row["order_id"] for row in rows(lake).values()} == {"g1", "g2"}
     assert set(rows(lake)) == {f"{good}#1", f"{good}#2"}
     assert run(lake, tmp_path, capsys, "audit", "--settled")["ok"]
+
+
+@pytest.mark.parametrize("when", ["before the plan", "after the plan"])
+def test_file_that_is_replaced_after_the_gate_has_judged_it_is_not_loaded(lake, tmp_path, capsys, monkeypatch, when):
+    folder = tmp_path / "uploads"
+    folder.mkdir()
+    (folder / "good.csv").write_text(f"{HEADER}\n{csv_row('g1')}\n")
+
+    def replaced(what):
+        def call(*arguments):
+            found = what(*arguments)
+            (folder / "good.csv").write_text(f"{HEADER}\n{csv_row('evil', city='Atlantis')}\n")
+            (folder / "late.csv").write_text(f"{HEADER}\n{csv_row('late')}\n")
+            return found
+
+        return call
+
+    with monkeypatch.context() as patch:
+        if when == "before the plan":
+            patch.setattr(gate, "judge", replaced(gate.judge))
+        else:
+            patch.setattr(run_module, "only_judged", replaced(run_module.only_judged))
+        arguments = ["ingest", "--config", lake.config_file(tmp_path), "--engine", "spark", "--no-docs", str(folder)]
+        code = main(arguments)
+    error = capsys.readouterr().err
+    assert (code, "replaced after the gate had judged it" in error) == (2 if when == "before the plan" else 5, True)
+    assert not list(Path(lake.root).glob("clean/**/part-*.parquet"))
+    if when == "after the plan":
+        assert main(["backfill", "--config", lake.config_file(tmp_path), "--forget-plan"]) == 0
+    (folder / "good.csv").write_text(f"{HEADER}\n{csv_row('g2')}\n")
+    capsys.readouterr()
+    done = run(lake, tmp_path, capsys, "ingest", "--engine", "spark", "--no-docs", str(folder))
+    assert {row["order_id"] for row in rows(lake).values()} == {"g2", "late"}
+    assert [file["uri"] for file in done["gate"]["read"]] == [f"{folder}/good.csv", f"{folder}/late.csv"]
+    assert run(lake, tmp_path, capsys, "audit", "--settled")["ok"]
+
+
+def test_files_that_the_gate_has_not_read_are_left_out_and_counted(lake, tmp_path, capsys):
+    (tmp_path / "lake/raw_stream/more.json").write_text(f"{event('m1')}\n")
+    done = run(lake, tmp_path, capsys, "ingest", "--engine", "spark", "--no-docs", f"{lake.root}/raw_stream")
+    assert (done["backfill"]["clean"], done["backfill"]["unjudged"]) == (1, 2)  # Firehose gives no suffix

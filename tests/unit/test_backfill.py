@@ -4,107 +4,28 @@ from __future__ import annotations
 
 import gzip
 import json
-from dataclasses import dataclass, replace
+import time
+from dataclasses import replace
 from datetime import date
-from pathlib import Path
 
-import pyarrow.dataset as ds
 import pytest
 
-from batch_app.audit import audit
 from batch_app.backfill import engine
 from batch_app.backfill.engine import Backfill, Outcome
 from batch_app.backfill.inputs import Wanted, find
-from batch_app.backfill.loading import stage
 from batch_app.cli import main
 from batch_app.dead_letters.opened import open_letters
 from batch_app.dead_letters.selection import Selection
 from streaming_app.errors import ConfigError, DataLossError, QualityStop
 from streaming_app.journal.ledger import Ledger
-from streaming_app.journal.read_log import ReadLog
-from streaming_app.schema import Decoded, InputSource
-from streaming_app.sink.commit import Committer
 from streaming_app.storage import open_storage
-from tests.audit_lake import LakeBuilder
-from tests.dead_lake import HEADER, Row, csv_row, event, judged
-
-STREAM, BATCH = InputSource.STREAM, InputSource.BATCH
-
-
-class PlainLoader:
-    """The real reader and the real writer, and between them a rule that needs no Spark: there is no Atlantis."""
-
-    def __init__(self, dataset):
-        self._dataset = dataset
-
-    def load(self, reader, work, sink, suite):
-        del suite
-        batches = [self._judged(batch) for batch in reader.read_all(work.epoch, work.files)]
-        return [stage(batches, sink, self._dataset, work.key)]
-
-    def _judged(self, batch):
-        rows = batch.to_pylist()
-        dead = [bool(row["decode_error"]) or row["city"] == "Atlantis" for row in rows]
-        found = [
-            Row(row["source_position"], row["raw"].decode("latin-1"), *(("rule", ("city.in_set",)) if bad else ()))
-            for row, bad in zip(rows, dead, strict=True)
-        ]
-        made = judged(self._dataset, found)
-        place = made.schema.get_field_index("order_id")
-        return made.set_column(place, "order_id", batch.column("order_id"))
-
-
-@dataclass
-class Rig:
-    folder: Path
-    builder: LakeBuilder
-
-    @property
-    def lake(self) -> Path:
-        return Path(self.builder.root)
-
-    def write(self, name: str, data: bytes) -> None:
-        file = self.lake / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(data)
-
-    def loaded(self):
-        return self.builder.loaded(self.folder)
-
-    def backfill(self, source=STREAM) -> Backfill:
-        return Backfill(*self.loaded(), source, lambda: PlainLoader(self.builder.dataset))
-
-    def find(self, *paths: str, **more) -> list:
-        found = find(Wanted(tuple(str(self.lake / path) for path in paths), **more), self.loaded()[0].config)
-        return [file for files in found.files.values() for file in files]
-
-    def run(self, *paths: str, source=STREAM, key=None) -> Outcome:
-        outcome = Outcome(dry_run=False)
-        self.backfill(source).run(self.find(*paths), key, outcome)
-        return outcome
-
-    def rows(self, table: str = "clean") -> list[str]:
-        folder = self.lake / table
-        if not folder.exists():
-            return []
-        return sorted(ds.dataset(folder, format="parquet").to_table([Decoded.POSITION.value]).column(0).to_pylist())
-
-    def audit(self, *, settled: bool = True):
-        report = audit(*self.loaded(), settled=settled)
-        assert report.ok, report.differences
-        return {source.source: source for source in report.sources}
+from tests.backfill_lake import BATCH, STREAM, Crash, PlainLoader, Rig, backfill_lake, die_at
+from tests.dead_lake import event
 
 
 @pytest.fixture
 def rig(tmp_path, orders) -> Rig:
-    made = Rig(tmp_path, LakeBuilder(str(tmp_path / "lake"), orders))
-    several = "".join(event(f"o{n}") for n in range(1, 4)) + event("o4", city="Atlantis")
-    made.write(
-        "raw_stream/2026/03/01/09/pos-1", gzip.compress(several.encode())
-    )  # as Firehose writes without a delimiter
-    made.write("raw_stream/2026/03/02/10/pos-2", f"{event('o5')}\n{event('o6')}\n".encode())
-    made.write("raw/day.csv", f"{HEADER}\n{csv_row('c1')}\n{csv_row('c2', city='Atlantis')}\n".encode())
-    return made
+    return backfill_lake(tmp_path, orders)
 
 
 def test_copy_of_the_stream_and_csv_land_under_positions_of_file_and_row(rig):
@@ -129,51 +50,6 @@ def test_files_named_again_or_in_another_way_are_loaded_once(rig):
     assert (rest.files, rest.already) == (1, 1)
     assert len(rig.rows()) == 5
     rig.audit()
-
-
-class Crash(BaseException):
-    pass
-
-
-class Dying:
-    """A storage that dies at the n-th change, before or after it."""
-
-    def __init__(self, storage, left):
-        self._storage, self._left = storage, left
-
-    def __getattr__(self, name):
-        method = getattr(self._storage, name)
-        if name not in {"put", "put_if_absent", "delete", "publish"}:
-            return method
-
-        def call(*arguments):
-            self._left[0] -= 1
-            if self._left[0] == 0:
-                raise Crash
-            result = method(*arguments)
-            self._left[0] -= 0.5
-            if self._left[0] == 0:
-                raise Crash
-            self._left[0] += 0.5
-            return result
-
-        return call
-
-
-def die_at(run: Backfill, at: float, monkeypatch) -> list[float]:
-    """Let the n-th change die (n.5: just after it took effect)."""
-    left = [at]
-    run._checkpoint = Dying(run._checkpoint, left)
-    run._log = ReadLog(run._checkpoint)
-
-    class DyingCommitter(Committer):
-        def __init__(self, options):
-            super().__init__(options)
-            self._lake, self._checkpoint = Dying(self._lake, left), Dying(self._checkpoint, left)
-            self._ledger = Ledger(self._checkpoint)
-
-    monkeypatch.setattr(engine, "Committer", DyingCommitter)
-    return left
 
 
 @pytest.mark.parametrize("after", [False, True])
@@ -340,4 +216,27 @@ def test_circuit_breaker_stops_a_batch_and_the_next_run_goes_on_with_it(rig):
     assert (rig.rows(), rig.rows("dead_letter")) == ([], [])
     outcome = rig.run("raw_stream")
     assert (outcome.finished, outcome.clean, outcome.dead) == (1, 5, 1)
+    rig.audit()
+
+
+def test_progress_is_told_file_by_file_while_a_batch_is_under_way(rig, monkeypatch):
+    monkeypatch.setattr(engine, "_TOLD_EVERY", 0.01)
+    told = []
+
+    class Slow(PlainLoader):
+        """Goes on with the next file when the one before was told of."""
+
+        def load(self, reader, work, sink, suite):
+            results = []
+            for number, file in enumerate(work.files, 1):
+                results += super().load(reader, replace(work, files=[file]), sink, suite)
+                deadline = time.monotonic() + 60
+                while told[-1:] != [number] and time.monotonic() < deadline:
+                    time.sleep(0.01)
+            return results
+
+    run = Backfill(*rig.loaded(), STREAM, lambda: Slow(rig.builder.dataset))
+    run.run(rig.find("raw_stream"), None, Outcome(dry_run=False), told.append)
+    assert sorted(set(told)) in ([1, 2], [0, 1, 2])
+    assert told == sorted(told)
     rig.audit()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import date
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -11,6 +12,7 @@ import pytest
 import yaml
 
 from batch_app.cli import main
+from batch_app.query.days import with_days
 from streaming_app.catalog.tables import hive_type
 from tests.audit_lake import REPOSITORY, LakeBuilder
 from tests.dead_lake import dead_lake
@@ -81,6 +83,60 @@ def test_comment_of_a_column_cannot_end_the_statement(config, tmp_path, capsys):
     file.write_text(yaml.safe_dump(dataset))
     clean = statements(capsys, config, *LOCATION, "--set", f"dataset={file}")[1]
     assert r"COMMENT 'the cashier\'s id; \\ \'x\''" in clean
+
+
+def test_quotes_and_spaces_of_a_prefix_stay_in_every_place_that_names_it(config, capsys):
+    location = ["--location", "s3://lake-bucket/the  owner's\\lake", "--database", "qsr", "--mode", "projection"]
+    _, clean, _ = statements(capsys, config, *location)
+    assert r"LOCATION 's3://lake-bucket/the  owner\'s\\lake/clean/'" in clean
+    template = r"s3://lake-bucket/the  owner\'s\\lake/clean/input_source=${input_source}/order_date=${order_date}"
+    assert f"'storage.location.template' = '{template}'" in clean
+
+
+ICEBERG = ["--set", "sink.format=iceberg", "--set", "iceberg.type=glue", "--set", "iceberg.namespace=restaurants"]
+
+
+@pytest.mark.parametrize(("command", "advice"), [("ddl", "--views"), ("show", "catalog sync")])
+def test_plain_tables_over_an_iceberg_lake_are_refused_as_they_would_count_twice(config, capsys, command, advice):
+    more = LOCATION if command == "ddl" else []
+    assert main(["catalog", command, "--config", config, *more, *ICEBERG]) == 2
+    error = capsys.readouterr().err
+    assert "replaced" in error
+    assert "restaurants" in error
+    assert advice in error
+    assert "catalog.type: glue" not in error
+
+
+def test_views_of_an_iceberg_lake_make_the_day_of_its_time(config, capsys):
+    found = statements(capsys, config, "--views", "--queries", str(REPOSITORY / "conf/queries"), *ICEBERG)
+    assert len(found) == len(list((REPOSITORY / "conf/queries").glob("*.sql")))
+    assert all(sql.startswith('CREATE OR REPLACE VIEW "restaurants".') for sql in found)
+    (revenue,) = (sql for sql in found if '"revenue_by_city_and_day"' in sql)
+    assert 'WITH clean AS (SELECT *, CAST(order_ts AS DATE) AS order_date FROM "restaurants"."clean")' in revenue
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "-- By day.\nSELECT order_date, COUNT(*) FROM clean GROUP BY 1 ORDER BY 1",
+        "WITH days AS (SELECT order_date d FROM clean) SELECT d, COUNT(*) FROM days GROUP BY 1 ORDER BY 1",
+        "/* a WITH */ SELECT dead_date, COUNT(*) FROM dead_letter GROUP BY dead_date ORDER BY 1",
+        "SELECT c.order_date, COUNT(*) FROM clean c JOIN dead_letter d ON d.dead_date = c.order_date GROUP BY 1",
+    ],
+)
+def test_statement_that_names_a_day_runs_over_tables_without_that_column(sql, orders):
+    duckdb = pytest.importorskip("duckdb")
+    connection = duckdb.connect()
+    connection.execute(
+        "CREATE SCHEMA qsr; CREATE TABLE qsr.clean AS SELECT TIMESTAMP '2026-03-01 09:00:00' order_ts;"
+        " CREATE TABLE qsr.dead_letter AS SELECT TIMESTAMP '2026-03-01 10:00:00' ingested_at; SET schema = 'qsr'"
+    )
+    assert connection.sql(with_days(sql, orders, "qsr")).fetchall() == [(date(2026, 3, 1), 1)]
+
+
+def test_statement_that_names_no_day_stays_as_it_is(orders):
+    sql = "SELECT city, COUNT(*) FROM clean GROUP BY city"
+    assert with_days(sql, orders, "qsr") == sql
 
 
 @pytest.mark.parametrize(

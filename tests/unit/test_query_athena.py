@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 
 from batch_app.query.athena_engine import Athena
 from streaming_app.config.models import AthenaConfig
-from streaming_app.errors import ConfigError, IngestError
+from streaming_app.errors import ConfigError, SinkError
 
 CONFIG = AthenaConfig(database="qsr")
 
@@ -59,9 +60,28 @@ def test_query_that_athena_refuses_is_the_users_and_any_other_failure_is_not():
     with pytest.raises(ConfigError, match="no column x"):
         ask(Scripted(wrong))
     broken = {"State": "FAILED", "StateChangeReason": "internal", "AthenaError": {"ErrorCategory": 1}}
-    with pytest.raises(IngestError, match="internal") as caught:
+    with pytest.raises(SinkError, match="internal"):
         ask(Scripted(broken))
-    assert not isinstance(caught.value, ConfigError)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "words"),
+    [
+        ("InvalidRequestException", ConfigError, "refused"),
+        ("ThrottlingException", SinkError, "again"),
+        ("TooManyRequestsException", SinkError, "again"),
+        ("InternalServerException", SinkError, "again"),
+        ("AccessDeniedException", SinkError, "athena:StartQueryExecution"),
+        (EndpointConnectionError(endpoint_url="https://athena"), SinkError, "again"),
+        (NoCredentialsError(), ConfigError, "credentials"),
+    ],
+)
+def test_what_the_user_has_to_mend_is_told_from_what_passes(error, kind, words):
+    if isinstance(error, str):
+        error = ClientError({"Error": {"Code": error, "Message": "injected"}}, "StartQueryExecution")
+    with pytest.raises(kind, match=words) as caught:
+        ask(Scripted(error))
+    assert str(error) in str(caught.value)
 
 
 def test_query_that_is_interrupted_is_stopped_at_athena_too():
