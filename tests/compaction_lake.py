@@ -107,7 +107,7 @@ def compact(made: Compactor, wanted: Wanted | None = None) -> Outcome:
     """What the command does."""
     outcome = Outcome(dry_run=False)
     outcome.finished = made.book.finish()
-    since = made.book.newest()
+    since = made.book.since()
     for group in find(made.lake, wanted or Wanted(min_files=2), Listed()):
         made.run(group, since, outcome)
     return outcome

@@ -24,7 +24,7 @@ import pyarrow as pa
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from batch_app.compaction.book import AlreadyReplacedError, Compaction, CompactionBook, Replaced
+from batch_app.compaction.book import AlreadyReplacedError, Compaction, CompactionBook, Replaced, Since
 from batch_app.compaction.engine import OWNER
 from batch_app.compaction.iceberg import IcebergSwap
 from batch_app.compaction.reading import UNREADABLE, Proof, UnfitError, conformed, opened, stamps_of
@@ -82,11 +82,11 @@ class Outcome:
 
 @dataclass(frozen=True)
 class _Work:
-    """What a run works with. `since`: the book's newest entry before the lake was listed."""
+    """What a run works with. `since`: from before the lake was listed."""
 
     lake: Storage
     book: CompactionBook
-    since: int
+    since: Since
     values: Mapping[str, Any]
     outcome: Outcome
 
@@ -142,7 +142,7 @@ class Rescuer:
         )
         if not outcome.dry_run:
             outcome.finished = len(book.finish())
-        since = book.newest()
+        since = book.since()
         doubtful = in_doubt(config, lake) if not outcome.dry_run else set()
         moved = {switch.folder for switch in Switches(open_storage(compactions_of(config), options)).open()}
         outcome.skipped += [

@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 import numpy as np
 import pyarrow as pa
 
-from batch_app.compaction.book import AlreadyReplacedError, Compaction, CompactionBook, Replaced
+from batch_app.compaction.book import AlreadyReplacedError, Compaction, CompactionBook, Replaced, Since
 from batch_app.compaction.merging import BUDGET, SortedRows
 from batch_app.compaction.plan import File, Group
 from batch_app.compaction.reading import Proof, UnfitError, read_table, stamps_of
@@ -100,8 +100,8 @@ class Compactor:
     in_doubt: Callable[[], set[str]]
     budget: int = BUDGET
 
-    def run(self, group: Group, since: int, outcome: Outcome) -> bool:
-        """Compact one group; `since` is the book's newest entry before the group was listed. True when files were replaced."""
+    def run(self, group: Group, since: Since, outcome: Outcome) -> bool:
+        """Compact one group; `since` is from before it was listed. True when files were replaced."""
         made = self.build(group, outcome)
         if made is None:
             return False

@@ -13,7 +13,7 @@ from itertools import groupby
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from batch_app.compaction.book import CompactionBook
+from batch_app.compaction.book import CompactionBook, Since
 from batch_app.compaction.engine import Compactor, Outcome
 from batch_app.compaction.folders import open_folders
 from batch_app.compaction.iceberg import IcebergSwap
@@ -89,7 +89,7 @@ def compact(loaded: Loaded, suite: Suite, wanted: Wanted, *, grace: float = GRAC
         if tools.switcher
         else {switch.folder for switch in Switches(tools.storage).open()}
     )
-    since = tools.book.newest()  # before the listing
+    since = tools.book.since()  # before the listing
     groups = [group for group in _planned(tools.as_read, wanted, outcome) if group.folder not in left]
     _each(groups, lambda some: tools.compact(some, since, outcome), outcome)
     return outcome
@@ -114,7 +114,7 @@ class Tools:
         """Asks the tables anew."""
         return as_read(self.lake, self.tables)
 
-    def compact(self, groups: list[Group], since: int, outcome: Outcome) -> bool:
+    def compact(self, groups: list[Group], since: Since, outcome: Outcome) -> bool:
         """One partition's groups."""
         if self.switcher:
             return self.switcher.run(groups, since, outcome)

@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
-from batch_app.compaction.book import COPY_OF, AlreadyReplacedError, Compaction
+from batch_app.compaction.book import COPY_OF, AlreadyReplacedError, Compaction, Since
 from batch_app.compaction.engine import Compactor, Outcome
 from batch_app.compaction.plan import Group
 from batch_app.compaction.reading import Proof, prove
@@ -79,7 +79,7 @@ class Switcher:
                 waiting.add(switch.folder)
         return waiting
 
-    def run(self, groups: Sequence[Group], since: int, outcome: Outcome) -> bool:
+    def run(self, groups: Sequence[Group], since: Since, outcome: Outcome) -> bool:
         """Compact one partition's groups and send readers there; True when that was done. Raises SinkError."""
         folder = groups[0].folder
         if self.catalog.folder(folder) != folder:
@@ -124,9 +124,9 @@ class Switcher:
             moved.append(replace(file, staged=replace(file.staged, key=key)))
         return replace(whole, outputs=tuple(moved))
 
-    def _begin(self, whole: Compaction, since: int, outcome: Outcome) -> bool:
+    def _begin(self, whole: Compaction, since: Since, outcome: Outcome) -> bool:
         switch = Switch(whole.token, whole.folder, _folder_of(whole), self.clock())
-        document = {"since": since, "compaction": whole.to_json()}
+        document = {"since": since.number, "compaction": whole.to_json()}
         self.book_storage.put(f"{_MOVES}/{whole.token}.json", json.dumps(document).encode())
         if not self._switches.begin(switch):
             outcome.skipped.append(f"{whole.folder}: another command compacts it, too")
@@ -185,7 +185,7 @@ class Switcher:
             )
             entry = Compaction.of(whole.token, whole.folder, whole.inputs, outputs, whole.proof)
             with suppress(AlreadyReplacedError):  # by one that did not see the note: the own folder is whole as it is
-                book.commit(entry, since)
+                book.commit(entry, book.since(since))
         self.catalog.switch(switch.folder, switch.folder)
         self._retire(switch)
         self._switches.end(switch.folder)

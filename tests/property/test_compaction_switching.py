@@ -24,32 +24,11 @@ from tests.compaction_lake import (
     write_files,
 )
 from tests.memory_storage import Cut, MemoryStorage
+from tests.stepping import CHANGES, Stepped
 
 FOLDER = "clean/input_source=stream/order_date=2026-03-01"
 OTHER = "clean/input_source=stream/order_date=2026-03-02"
-CHANGES = {"put", "put_if_absent", "delete", "publish", "discard", "copy", "switch"}
 READS = {"list", "info", "folder"}  # files are read by several threads
-
-
-class Stepped:
-    """Passes calls on; before and after each one, `step` may do something, or end the process."""
-
-    def __init__(self, inner, step, names=CHANGES):
-        self._inner, self._step, self._names = inner, step, names
-
-    def __getattr__(self, name):
-        method = getattr(self._inner, name)
-        if name not in self._names:
-            return method
-
-        def call(*arguments):
-            self._step(name, before=True)
-            result = method(*arguments)
-            result = iter(list(result)) if name == "list" else result
-            self._step(name, before=False)
-            return result
-
-        return call
 
 
 class FolderCatalog:
@@ -128,7 +107,7 @@ class World:
     def compact(self, switcher) -> Outcome:
         outcome = Outcome(dry_run=False)
         waiting = switcher.finish(outcome)
-        since = switcher.compactor.book.newest()
+        since = switcher.compactor.book.since()
         groups = find(switcher.compactor.lake, Wanted(min_files=2), Listed())
         for folder, some in itertools.groupby(groups, lambda group: group.folder):
             if folder not in waiting:
