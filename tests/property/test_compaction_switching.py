@@ -8,14 +8,17 @@ from contextlib import suppress
 
 import pytest
 
-from batch_app.compaction.engine import Outcome
-from batch_app.compaction.plan import Listed, Wanted, find
+from batch_app.compaction.book import AlreadyReplacedError, Compaction
+from batch_app.compaction.engine import Outcome, _Merge
+from batch_app.compaction.plan import File, Group, Listed, Wanted, find
 from batch_app.compaction.switching import Switcher, retired
 from streaming_app.journal.switches import Switches
+from streaming_app.sink.parquet_files import TableFiles
 from tests.compaction_lake import (
     START,
     canonical,
     clean_rows,
+    compact,
     compactor,
     positions,
     tables,
@@ -291,6 +294,30 @@ def test_a_batch_that_is_never_published_keeps_the_partition_where_it_is(orders)
     world.check()
 
 
+def test_a_move_that_was_given_up_by_half_and_then_made_is_not_for_vacuum(orders):
+    def run(at: int) -> int:
+        world, made = World(orders), [0]
+        batch = world.write()
+        next(batch)
+
+        def step(name, *, before):
+            made[0] += before
+            if made[0] > at:
+                raise Cut
+
+        with suppress(Cut):
+            world.compact(world.switcher(step))
+        list(batch)
+        world.compact(world.switcher())
+        world.check()
+        gone = {folder for _, folder in retired(world.book, float("inf"))}
+        assert gone.isdisjoint(world.catalog.places.values()), at
+        return made[0]
+
+    for at in range(run(10**6)):
+        run(at)
+
+
 def test_a_batch_that_is_taken_back_leaves_no_rows_where_readers_are_sent(orders):
     """Its first file is visible in doubt while the compaction looks; then recovery takes it back and writes it anew."""
     world = World(orders)
@@ -319,3 +346,69 @@ def test_a_partition_that_the_catalog_has_elsewhere_is_left_alone(orders):
     outcome = world.compact(world.switcher())
     assert any("elsewhere" in note for note in outcome.skipped)
     assert world.catalog.folder(FOLDER) == "somewhere/else"
+
+
+def rewrite_each(world):
+    """What `backfill --rescue` does without this catalog in its configuration: one file for one, no notes asked."""
+    made = compactor(world.lake, world.book, world.orders)
+    since = made.book.since()
+    for info in list(world.lake.list("clean")):
+        group = Group("/".join(info.key.split("/")[:3]), (File(info.key, info.size, 0.0),))
+        rewritten = rewritten_alone(made, group)
+        with suppress(AlreadyReplacedError):
+            made.book.commit(rewritten, since)
+
+
+def rewritten_alone(made, group):
+    merge = _Merge(made, group, Outcome(dry_run=False))
+    writer = TableFiles(made.lake, made._sink(group), group.table, merge.schema)
+    outputs = merge.write(group.files, writer)
+    return Compaction.of(made.new_token(), group.folder, merge.inputs, outputs, merge.proof)
+
+
+def without_the_catalog(world):
+    compact(compactor(world.lake, world.book, world.orders))
+
+
+def with_the_catalog(world):
+    world.compact(world.switcher())
+
+
+def with_the_catalog_and_back(world):
+    world.compact(world.switcher())
+    world.settle(world.switcher())
+
+
+def unlike_steps(orders) -> int:
+    total = [0]
+
+    def count(name, *, before):
+        total[0] += before
+
+    world = World(orders)
+    world.compact(world.switcher(count, CHANGES | READS))
+    world.settle(world.switcher(count, CHANGES | READS))
+    return total[0]
+
+
+@pytest.mark.parametrize("rival", [rewrite_each, without_the_catalog, with_the_catalog, with_the_catalog_and_back])
+def test_whoever_replaces_files_between_any_two_steps_doubles_no_row_of_a_switched_partition(orders, rival):
+    """Another one acts whole before one step; from its end on each reader sees each row once, also within the grace period."""
+    for at in range(1, unlike_steps(orders) + 1):
+        world = World(orders)
+        made = [0]
+
+        def step(name, *, before, world=world, made=made, at=at):
+            made[0] += before
+            if before and made[0] == at:
+                rival(world)
+            if made[0] >= at:
+                world.check()
+
+        world.compact(world.switcher(step, CHANGES | READS))
+        world.check()
+        world.settle(world.switcher(step, CHANGES | READS))
+        world.settle(world.switcher())
+        world.check()
+        assert len(positions(world.lake)) == len(set(positions(world.lake))) == len(world.published), at
+        assert not Switches(world.book).open()
