@@ -21,6 +21,7 @@ from tests.compaction_lake import (
     compact,
     compactor,
     positions,
+    rescue,
     tables,
     timedelta,
     write,
@@ -379,6 +380,11 @@ def with_the_catalog_and_back(world):
     world.settle(world.switcher())
 
 
+def rescue_with_the_catalog(world):
+    switcher = world.switcher()
+    rescue(switcher.compactor, world.book, switcher)
+
+
 def unlike_steps(orders) -> int:
     total = [0]
 
@@ -391,7 +397,9 @@ def unlike_steps(orders) -> int:
     return total[0]
 
 
-@pytest.mark.parametrize("rival", [rewrite_each, without_the_catalog, with_the_catalog, with_the_catalog_and_back])
+@pytest.mark.parametrize(
+    "rival", [rewrite_each, rescue_with_the_catalog, without_the_catalog, with_the_catalog, with_the_catalog_and_back]
+)
 def test_whoever_replaces_files_between_any_two_steps_doubles_no_row_of_a_switched_partition(orders, rival):
     """Another one acts whole before one step; from its end on each reader sees each row once, also within the grace period."""
     for at in range(1, unlike_steps(orders) + 1):
@@ -412,3 +420,64 @@ def test_whoever_replaces_files_between_any_two_steps_doubles_no_row_of_a_switch
         world.check()
         assert len(positions(world.lake)) == len(set(positions(world.lake))) == len(world.published), at
         assert not Switches(world.book).open()
+
+
+def test_readers_of_a_catalog_see_each_row_once_at_every_step_of_a_rescue(orders):
+    world = World(orders)
+    steps = [0]
+    writer = itertools.chain.from_iterable(world.write() for _ in itertools.count())
+
+    def step(name, *, before):
+        steps[0] += 1
+        world.check()
+        next(writer)
+        world.check()
+
+    switcher = world.switcher(step, CHANGES | READS, wait=lambda _: step("wait", before=True))
+    outcome = rescue(switcher.compactor, world.book, switcher)
+    assert (outcome.switched, outcome.skipped) == (2, [])
+    assert outcome.files >= 6
+    assert not any("tip" in rows.column_names for rows in tables(world.lake).values())  # the own folder is as it was
+    world.settle(world.switcher(step, CHANGES | READS))
+    world.check()
+    assert steps[0] > 100
+    assert world.catalog.places == {FOLDER: FOLDER, OTHER: OTHER}
+    tips = [
+        tip for rows in tables(world.lake).values() if "tip" in rows.column_names for tip in rows["tip"].to_pylist()
+    ]
+    assert set(tips) >= {"1", "3", "5", "7", "9", "11", "101", "103", "105"}
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_a_rescue_cut_off_at_every_change_is_ended_by_the_next_commands(orders, before):
+    def run(at: int | None):
+        world, made = World(orders), [0]
+
+        def step(name, *, before):
+            made[0] += before is cut_before
+            if at is not None and made[0] > at:
+                raise Cut
+            world.check()
+
+        cut_before = before
+        with suppress(Cut):
+            switcher = world.switcher(step)
+            rescue(switcher.compactor, world.book, switcher)
+            world.settle(world.switcher(step))
+        list(world.write())
+        world.check()
+        for _ in range(2):
+            world.settle(world.switcher())
+            switcher = world.switcher()
+            rescue(switcher.compactor, world.book, switcher)
+            world.check()
+        world.settle(world.switcher())
+        world.check()
+        assert len(positions(world.lake)) == len(set(positions(world.lake))) == len(world.published)
+        assert not Switches(world.book).open()
+        left = [row for rows in tables(world.lake).values() for row in rows["rescued_data"].to_pylist()]
+        assert set(left) == {None}
+        return made[0]
+
+    for at in range(run(None)):
+        run(at)
