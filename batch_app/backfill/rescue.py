@@ -136,7 +136,7 @@ class Rescuer:
 
     def __init__(self, tools: Tools, dataset: Dataset, column: Column, cast: Cast, texts: int = TEXTS) -> None:
         self._tools, self._column = tools, column
-        self._no_values = lambda: Values(column, cast, texts)
+        self._no_values: Callable[[], Values] = lambda: Values(column, cast, texts)
         self._schema = clean_schema(dataset)
 
     def run(self, outcome: Outcome, wanted: Callable[[date], bool]) -> None:

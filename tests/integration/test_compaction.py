@@ -12,6 +12,7 @@ import pytest
 
 from batch_app.audit import Kind, audit
 from batch_app.cli import main
+from batch_app.compaction.plan import Wanted
 from batch_app.query.duckdb_engine import ask as query
 from batch_app.query.run import _begun
 from batch_app.query.tables import open_tables
@@ -217,6 +218,24 @@ def test_query_counts_each_row_once_where_a_compaction_was_cut_off(lake, tmp_pat
     assert ask(lake, tmp_path, capsys) == counts
     compact(lake, tmp_path, capsys)
     assert ask(lake, tmp_path, capsys) == counts
+
+
+@pytest.mark.parametrize("changes", [2, 3])
+def test_dead_letters_count_each_letter_once_where_a_compaction_was_cut_off(lake, tmp_path, orders, capsys, changes):
+    def counted() -> int:
+        assert main(["dead-letters", "summary", "--config", lake.config_file(tmp_path), "--format", "json"]) == 0
+        return json.loads(capsys.readouterr().out)["open"]
+
+    count = counted()
+    assert count > 0
+    book = CutOffStorage(open_storage(f"{lake.root}/checkpoints/compaction", lake.storage), 1)
+    cut_off = compactor(CutOffStorage(lake.lake(), changes - 1), book, orders)
+    with pytest.raises(Cut):
+        compact_all(cut_off, Wanted(tables=("dead_letter",), min_files=2))
+    assert any("part-compact-" in key for key in files(lake))
+    assert counted() == count
+    compact(lake, tmp_path, capsys)
+    assert counted() == count
 
 
 def ask(lake: LakeBuilder, folder: Path, capsys) -> list[dict]:
