@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 import uuid
 from collections.abc import Callable, Iterator
@@ -26,8 +25,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from batch_app.backfill.filling import RESCUED, TEXTS, Cast, Filler, Values, cast_all, fields_of
 from batch_app.compaction.book import AlreadyReplacedError, Compaction, Replaced, Since
-from batch_app.compaction.engine import OWNER, Below
+from batch_app.compaction.engine import Below
 from batch_app.compaction.engine import Outcome as Compacted
+from batch_app.compaction.origins import OWNER, owner_of
 from batch_app.compaction.plan import Wanted
 from batch_app.compaction.reading import UNREADABLE, UnfitError, opened
 from batch_app.compaction.run import Tools, open_tools
@@ -47,7 +47,6 @@ from streaming_app.sink.parquet_files import TableFiles
 from streaming_app.storage import Storage
 
 _ROWS: Final = 1 << 17  # in memory at a time
-_NAME: Final = re.compile(r"part-(.+)-[0-9a-f]{32}\.parquet")
 
 
 @dataclass
@@ -265,10 +264,10 @@ def _files(lake: Storage, wanted: Callable[[date], bool]) -> list[str]:
 
 def _stamp(name: str, stamps: set[int]) -> int | None:
     """The moment in all rows of a file that the sink wrote, by which the audit finds them; None for a compaction's file."""
-    found = _NAME.fullmatch(name)
-    if not found:
+    owner = owner_of(name)
+    if not owner:
         raise UnfitError("its name is none that the sink gives")
-    if found[1] == OWNER:
+    if owner == OWNER:
         return None
     if len(stamps) != 1:
         raise UnfitError(f"its rows were written at {len(stamps)} moments, where the sink writes one")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Final, cast
 
 import numpy as np
@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from batch_app.compaction.book import AlreadyReplacedError, Compaction, CompactionBook, Replaced, Since
 from batch_app.compaction.merging import BUDGET, SortedRows
+from batch_app.compaction.origins import OWNER, Origins, owner_of
 from batch_app.compaction.plan import File, Group
 from batch_app.compaction.reading import Proof, UnfitError, read_table, stamps_of
 from streaming_app.journal.ledger import LedgerFile
@@ -25,8 +26,6 @@ from streaming_app.sink.options import SinkOptions
 from streaming_app.sink.parquet_files import TableFiles
 from streaming_app.storage import StagedFile, StagingFile, Storage, is_s3
 
-OWNER: Final = "compact"
-_NAME: Final = re.compile(r"part-(.+)-[0-9a-f]{32}\.parquet")
 _S3_THREADS: Final = 16
 _AHEAD: Final = 64 << 20  # bytes of files that are read before they are asked for
 _FILES_AHEAD: Final = 64
@@ -100,6 +99,11 @@ class Compactor:
     in_doubt: Callable[[], set[str]]
     budget: int = BUDGET
 
+    @cached_property
+    def origins(self) -> Origins:
+        """Whose rows those of compacted files are."""
+        return Origins(self.book)
+
     def run(self, group: Group, since: Since, outcome: Outcome) -> bool:
         """Compact one group; `since` is from before it was listed. True when files were replaced."""
         made = self.build(group, outcome)
@@ -156,6 +160,7 @@ class _Merge:
         self.schema = clean_schema(compactor.dataset) if clean else DEAD_LETTER_SCHEMA
         self._time = compactor.dataset.time_column if clean else Decoded.ARRIVED_AT.value
         self._stamps: dict[int, str] = {}
+        self._looked_up = False
         self.inputs: list[Replaced] = []
         self.proof = Proof()
 
@@ -182,21 +187,29 @@ class _Merge:
     def _stamp(self, file: File, table: pa.Table) -> int | None:
         """The moment that stands in all rows; None for a file that a compaction wrote.
 
-        By it the audit finds the file's rows in an output, so no other batch's rows may have the same one.
+        By it the audit finds the file's rows in an output, so no other owner's rows may have the same one.
         """
-        found = _NAME.fullmatch(file.name)
-        if not found:
+        owner = owner_of(file.name)
+        if not owner:
             raise UnfitError("its name is none that the sink gives")
-        owner = found[1]
         stamps = np.unique(stamps_of(table)).tolist()
         if owner != OWNER and len(stamps) != 1:
             raise UnfitError(f"its rows were written at {len(stamps)} moments, where the sink writes one")
-        if any(self._stamps.get(stamp, owner) != owner for stamp in stamps) or (
-            owner == OWNER and any(stamp in self._stamps for stamp in stamps)
-        ):
-            raise UnfitError("its rows were written in the same microsecond as another file's")
-        self._stamps.update(dict.fromkeys(stamps, owner))
+        self._stamps.update({stamp: self._one_owner(stamp, owner) for stamp in stamps})
         return None if owner == OWNER else int(stamps[0])
+
+    def _one_owner(self, stamp: int, owner: str) -> str:
+        """Who has the rows with a stamp in this file and in those before it; a compaction's are somebody else's."""
+        other = self._stamps.get(stamp)
+        if other is None or other == owner != OWNER:
+            return owner
+        if not self._looked_up:
+            self._compactor.origins.read()
+            self._looked_up = True
+        first = self._compactor.origins.owner(self._group.folder, stamp)
+        if first is None or not {owner, other} <= {OWNER, first}:
+            raise UnfitError("its rows were written in the same microsecond as another file's")
+        return first
 
     def _skip(self, file: File, why: str) -> None:
         self._outcome.skipped.append(f"{file.key}: {why}")

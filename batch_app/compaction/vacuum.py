@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -24,7 +23,8 @@ from typing import Any, Final
 from batch_app.audit.compactions import Compactions
 from batch_app.audit.lake import TABLES, LakeFiles
 from batch_app.compaction.book import CompactionBook
-from batch_app.compaction.engine import OWNER, Outcome
+from batch_app.compaction.engine import Outcome
+from batch_app.compaction.origins import OWNER, owner_of
 from batch_app.compaction.plan import Wanted
 from batch_app.compaction.run import Tools, in_doubt, open_tools
 from batch_app.compaction.switching import AREA, GRACE, forget, retired, targets_in_use
@@ -40,7 +40,6 @@ from streaming_app.quality import Suite
 from streaming_app.sink.iceberg import IcebergTables, Needed
 from streaming_app.storage import ObjectInfo, StagedFile, Storage, open_storage
 
-_OURS: Final = re.compile(r"part-(.+)-[0-9a-f]{32}\.parquet")
 _REPLAY: Final = "replay-"
 _SHARE: Final = 10  # orphans that are more than one in so many files
 _FEW: Final = 10  # of which fewer never matter
@@ -142,8 +141,8 @@ def _orphans(config: Config, tools: Tools, before: float, done: Cleaning, *, man
     for info in orphans:
         if info.key in named:
             continue
-        match = _OURS.fullmatch(info.key.rsplit("/", 1)[-1])
-        if not match or not (match[1] in {*INPUT_SOURCES, OWNER} or match[1].startswith(_REPLAY)):
+        owner = owner_of(info.key.rsplit("/", 1)[-1])
+        if not owner or not (owner in {*INPUT_SOURCES, OWNER} or owner.startswith(_REPLAY)):
             done.strangers.append(info.key)
         elif info.modified.timestamp() < before:
             done.orphans.add(info.size)

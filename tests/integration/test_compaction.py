@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -117,6 +118,24 @@ def test_a_dry_run_says_what_would_be_done_and_changes_nothing(local, tmp_path, 
         "written_files",
     ):
         assert planned[name] == done[name], name
+
+
+def test_outputs_of_a_compaction_are_compacted_again_to_a_larger_size_and_stay_proved(local, tmp_path, orders):
+    """Each has a part of the rows of one file, so they share its moment."""
+    book = open_storage(f"{local.root}/checkpoints/compaction")
+
+    def compacted(target: int):
+        made = compactor(local.lake(), book, orders, budget=1)
+        small = replace(made.options, row_group_bytes=1, target_file_bytes=target)
+        return compact_all(replace(made, options=small), Wanted(min_files=2))
+
+    first = compacted(7500)
+    assert first.written_files > 6  # more than one in some partitions
+    again = compacted(1 << 20)
+    assert (again.skipped, len(files(local))) == ([], 6)
+    report = audited(local, tmp_path)
+    assert report.ok, report.differences
+    assert compacted(1 << 20).replaced_files == 0
 
 
 def test_filters_leave_other_partitions_alone(local, tmp_path, capsys):
