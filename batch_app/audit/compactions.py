@@ -102,10 +102,15 @@ class Compactions:
     def live(self, number: int) -> list[LedgerFile]:
         """Where the rows of an entry's files are now: its outputs, or what has replaced these in their turn."""
         found: dict[str, LedgerFile] = {}
-        for output in self._entries[number].outputs:
-            later = self.find(output.staged.key)
-            more = [output] if later is None else self.live(later.entry)
-            found.update((file.staged.key, file) for file in more)
+        todo, seen = [number], {number}
+        while todo:
+            for output in self._entries[todo.pop()].outputs:
+                later = self.find(output.staged.key)
+                if later is None:
+                    found[output.staged.key] = output
+                elif later.entry not in seen:  # it may have replaced several of these
+                    seen.add(later.entry)
+                    todo.append(later.entry)
         return list(found.values())
 
     def positions(self, output: str, stamp: int) -> Iterator[Any]:

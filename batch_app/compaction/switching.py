@@ -25,7 +25,7 @@ from batch_app.compaction.plan import Group
 from batch_app.compaction.reading import prove
 from streaming_app.errors import SinkError
 from streaming_app.journal.switches import Switch, Switches
-from streaming_app.storage import Published, StagedFile, Storage
+from streaming_app.storage import ObjectInfo, Published, StagedFile, Storage
 
 GRACE: Final = 3600.0  # seconds: Athena ends a query after 30 minutes unless its quota was raised
 AREA: Final = "compacted"  # beside the tables, where no reader of them looks
@@ -231,7 +231,7 @@ def retired(book_storage: Storage, before: float) -> list[tuple[str, str]]:
     for info in book_storage.list(_RETIRED):
         data = book_storage.get(info.key)
         if data is not None and info.modified.timestamp() < before:
-            found.append((info.key.rsplit("/", 1)[-1].removesuffix(".json"), str(json.loads(data)["target"])))
+            found.append((_token(info), str(json.loads(data)["target"])))
     open_now = {switch.token for switch in Switches(book_storage).open()}
     return [(token, folder) for token, folder in found if token not in open_now]
 
@@ -239,6 +239,20 @@ def retired(book_storage: Storage, before: float) -> list[tuple[str, str]]:
 def forget(book_storage: Storage, token: str) -> None:
     """Drop what is kept of a move whose files are removed."""
     book_storage.delete([f"{_MOVES}/{token}.json", f"{_RETIRED}/{token}.json"])
+
+
+def never_begun(book_storage: Storage, before: float) -> list[str]:
+    """Tokens of moves that were written down before a moment (seconds), by a process that died before it made their note."""
+    tokens = [_token(info) for info in book_storage.list(_MOVES) if info.modified.timestamp() < before]
+    begun = {switch.token for switch in Switches(book_storage).open()}
+    begun.update(
+        _token(info) for info in book_storage.list(_RETIRED)
+    )  # after the notes: one goes only when this is there
+    return [token for token in tokens if token not in begun]
+
+
+def _token(info: ObjectInfo) -> str:
+    return info.key.rsplit("/", 1)[-1].removesuffix(".json")
 
 
 def targets_in_use(book_storage: Storage) -> set[str]:

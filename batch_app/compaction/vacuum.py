@@ -27,7 +27,7 @@ from batch_app.compaction.engine import Outcome
 from batch_app.compaction.origins import OWNER, owner_of
 from batch_app.compaction.plan import Wanted
 from batch_app.compaction.run import Tools, in_doubt, open_tools
-from batch_app.compaction.switching import AREA, GRACE, forget, retired, targets_in_use
+from batch_app.compaction.switching import AREA, GRACE, forget, never_begun, retired, targets_in_use
 from batch_app.dead_letters.book import Book
 from batch_app.output import cell, console, print_fitting, status, table
 from streaming_app.arguments import load_all
@@ -44,7 +44,9 @@ _REPLAY: Final = "replay-"
 _SHARE: Final = 10  # orphans that are more than one in so many files
 _FEW: Final = 10  # of which fewer never matter
 _MIB: Final = 1 << 20
-_COMMIT: Final = 3600.0  # seconds at least: metadata of a commit under way are named by nothing yet
+_COMMIT: Final = (
+    3600.0  # seconds at least: metadata of a commit under way are named by nothing yet, nor is a move's document
+)
 _METADATA: Final = (".avro", ".metadata.json")
 
 
@@ -65,7 +67,7 @@ class Removed:
 class Cleaning:
     """What a vacuum removed, or a dry run would. `settled`: partitions that readers were sent back to.
 
-    `strangers`: files of nobody that the sink has not named, which are left alone. Of Iceberg tables: snapshots that `expired`,
+    `moves`: what was written down of moves that were never begun. `strangers`: files of nobody that the sink has not named, which are left alone. Of Iceberg tables: snapshots that `expired`,
     `metadata` files, and files `taken_out` by somebody else: no snapshot names them, and no compaction says where their rows are.
     """
 
@@ -79,6 +81,7 @@ class Cleaning:
     strangers: list[str] = field(default_factory=list)
     finished: list[int] = field(default_factory=list)
     settled: int = 0
+    moves: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; the keys are the attributes."""
@@ -185,7 +188,9 @@ def _replaced(tools: Tools, before: float, done: Cleaning) -> None:
             done.replaced.add(info.size)
             keys.append(info.key)
     _remove(tools.lake, keys, dry_run=done.dry_run)
-    for token in gone if not done.dry_run else ():
+    left = never_begun(tools.storage, min(before, time.time() - _COMMIT))
+    done.moves = len(left)
+    for token in (*gone, *left) if not done.dry_run else ():
         forget(tools.storage, token)
 
 
@@ -260,6 +265,12 @@ def show(done: Cleaning) -> None:
         out.print(f"{done.settled:,} compacted partitions are read in their own folders again")
     if done.expired:
         out.print(f"{done.expired:,} snapshots of Iceberg tables " + ("would expire" if done.dry_run else "expired"))
+    if done.moves:
+        out.print(
+            f"{done.moves:,} moves of partitions that were never begun "
+            + ("would be" if done.dry_run else "were")
+            + " forgotten"
+        )
     for key in done.taken_out:
         out.print(
             f"left as it is: {key} is in a ledger, but no snapshot names it and no compaction has replaced it: an engine took it"

@@ -12,6 +12,7 @@ import pytest
 
 from batch_app.audit import audit
 from batch_app.cli import main
+from streaming_app.journal.switches import Switch, Switches
 from streaming_app.places import compactions_of
 from streaming_app.storage import StorageOptions, open_storage
 from tests.audit_lake import LakeBuilder, healthy_lake
@@ -174,6 +175,22 @@ def test_with_glue_readers_are_sent_to_the_new_files_and_back_and_the_copies_go(
     assert not [key for key in files(lake) if key.startswith("compacted")]
     moves = open_storage(compactions_of(lake.loaded(tmp_path)[0].config), lake.storage)
     assert not list(moves.list("moves"))
+
+
+def test_moves_that_were_written_down_and_never_begun_are_forgotten(lake, tmp_path, capsys):
+    book = open_storage(f"{lake.root}/checkpoints/compaction")
+    old, young, under_way, retired = (f"moves/{name}.json" for name in ("old", "young", "open", "retired"))
+    for key in (old, young, under_way, retired):
+        book.put(key, b"{}")
+    Switches(book).begin(Switch("open", STREAM, "compacted/x/y", time.time(), switched=True))
+    book.put("retired/retired.json", json.dumps({"target": "compacted/z"}).encode())
+    hours_ago = time.time() - 2 * 3600
+    for key in (old, under_way, retired):
+        os.utime(Path(book.uri, key), (hours_ago, hours_ago))
+    assert vacuum(lake, tmp_path, capsys, "--grace", "1h", "--dry-run")["moves"] == 1
+    assert vacuum(lake, tmp_path, capsys, "--grace", "1h")["moves"] == 1
+    assert [info.key for info in book.list("moves")] == [under_way, retired, young]
+    assert vacuum(lake, tmp_path, capsys, "--grace", "0s")["moves"] == 0  # a young one may be about to begin
 
 
 def test_an_interrupted_settlement_is_ended_by_vacuum(lake, tmp_path, capsys):
