@@ -7,7 +7,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Final, cast
 
@@ -17,7 +17,7 @@ import pyarrow as pa
 from batch_app.compaction.book import AlreadyReplacedError, Compaction, CompactionBook, Replaced, Since
 from batch_app.compaction.merging import BUDGET, SortedRows
 from batch_app.compaction.origins import OWNER, Origins, owner_of
-from batch_app.compaction.plan import File, Group
+from batch_app.compaction.plan import File, Group, Planned
 from batch_app.compaction.reading import Proof, UnfitError, read_table, stamps_of
 from streaming_app.journal.ledger import LedgerFile
 from streaming_app.schema import CLEAN, Dataset, Decoded
@@ -36,6 +36,7 @@ class Outcome:
     """What a run did, or a dry run would do: figures of the partitions that were asked for, before and after.
 
     `skipped`: files or groups that were left as they are, and why. `finished`: entries of runs that were cut off.
+    `plan`: in a dry run, what would be done to each partition.
     With a catalog: partitions whose location was `switched`, `settled` after the grace period, or is `waiting` for its end.
     """
 
@@ -54,6 +55,7 @@ class Outcome:
     switched: int = 0
     settled: int = 0
     waiting: int = 0
+    plan: list[Planned] = field(default_factory=list)
 
     def add(self, made: Compaction) -> None:
         """Files that were replaced."""
@@ -65,7 +67,7 @@ class Outcome:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; the keys are the attributes."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return asdict(self)
 
 
 @dataclass(frozen=True)

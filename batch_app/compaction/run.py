@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
+from typing import Final
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -17,7 +18,7 @@ from batch_app.compaction.book import CompactionBook, Since
 from batch_app.compaction.engine import Compactor, Outcome
 from batch_app.compaction.folders import open_folders
 from batch_app.compaction.iceberg import IcebergSwap
-from batch_app.compaction.plan import TABLES, Group, Listed, Wanted, find
+from batch_app.compaction.plan import TABLES, Group, Listed, Planned, Wanted, find, planned
 from batch_app.compaction.switching import GRACE, Switcher
 from batch_app.dead_letters.book import Book
 from batch_app.output import cell, console, print_fitting, table
@@ -35,7 +36,8 @@ from streaming_app.sink.iceberg import IcebergTables
 from streaming_app.storage import Storage, open_storage
 from streaming_app.streams import sink_options
 
-_MIB = 1 << 20
+_MIB: Final = 1 << 20
+_SHOWN: Final = 50  # partitions of a plan
 
 
 def run(options: argparse.Namespace) -> int:
@@ -79,9 +81,8 @@ def compact(loaded: Loaded, suite: Suite, wanted: Wanted, *, grace: float = GRAC
         outcome.finished = [entry.number for entry in tools.book.unfinished()]
         moved = {switch.folder for switch in Switches(tools.storage).open()}
         outcome.waiting = len(moved)
-        _estimate(
-            [group for group in _planned(tools.as_read, wanted, outcome) if group.folder not in moved], wanted, outcome
-        )
+        groups = [group for group in _groups(tools.as_read, wanted, outcome) if group.folder not in moved]
+        _estimate(planned(groups, wanted), outcome)
         return outcome
     outcome.finished = tools.book.finish()
     left = (
@@ -90,7 +91,7 @@ def compact(loaded: Loaded, suite: Suite, wanted: Wanted, *, grace: float = GRAC
         else {switch.folder for switch in Switches(tools.storage).open()}
     )
     since = tools.book.since()  # before the listing
-    groups = [group for group in _planned(tools.as_read, wanted, outcome) if group.folder not in left]
+    groups = [group for group in _groups(tools.as_read, wanted, outcome) if group.folder not in left]
     _each(groups, lambda some: tools.compact(some, since, outcome), outcome)
     return outcome
 
@@ -148,7 +149,7 @@ def in_doubt(config: Config, lake: Storage) -> set[str]:
     return found
 
 
-def _planned(lake: Storage, wanted: Wanted, outcome: Outcome) -> list[Group]:
+def _groups(lake: Storage, wanted: Wanted, outcome: Outcome) -> list[Group]:
     listed = Listed()
     groups = find(lake, wanted, listed)
     outcome.partitions, outcome.files_before, outcome.bytes_before = listed.partitions, listed.files, listed.bytes
@@ -156,14 +157,13 @@ def _planned(lake: Storage, wanted: Wanted, outcome: Outcome) -> list[Group]:
     return groups
 
 
-def _estimate(groups: list[Group], wanted: Wanted, outcome: Outcome) -> None:
+def _estimate(plan: list[Planned], outcome: Outcome) -> None:
     """What would be replaced; files become fewer, how much smaller is known only afterwards."""
-    for group in groups:
-        made = max(1, -(-group.bytes // wanted.target))
-        outcome.replaced_files += len(group.files)
-        outcome.written_files += made
-        outcome.files_after += made - len(group.files)
-    outcome.compacted_partitions = len({group.folder for group in groups})
+    outcome.plan = plan
+    outcome.replaced_files = sum(part.files for part in plan)
+    outcome.written_files = sum(part.into for part in plan)
+    outcome.files_after += outcome.written_files - outcome.replaced_files
+    outcome.compacted_partitions = len(plan)
 
 
 def _each(groups: list[Group], do: Callable[[list[Group]], bool], outcome: Outcome) -> None:
@@ -185,6 +185,8 @@ def show(outcome: Outcome) -> None:
             f"{len(outcome.finished)} compactions that were cut off "
             + ("wait to be finished" if outcome.dry_run else "were finished first")
         )
+    if outcome.plan:
+        _show_plan(out, outcome.plan)
     made = table("", "before", "after", numbers=(1, 2))
     made.add_row(cell("files"), f"{outcome.files_before:,}", f"{outcome.files_after:,}")
     made.add_row(cell("MiB"), f"{outcome.bytes_before / _MIB:,.1f}", f"{outcome.bytes_after / _MIB:,.1f}")
@@ -203,3 +205,15 @@ def show(outcome: Outcome) -> None:
         )
     for note in outcome.skipped:
         out.print(f"left as it is: {note}", markup=False)
+
+
+def _show_plan(out: Console, plan: list[Planned]) -> None:
+    made = table("table", "source", "day", "files", "MiB", "new files", numbers=(3, 4, 5))
+    for part in sorted(plan, key=lambda part: -part.files)[:_SHOWN]:
+        name, source, day = (word.rpartition("=")[2] for word in part.folder.split("/"))
+        made.add_row(
+            cell(name), cell(source), cell(day), f"{part.files:,}", f"{part.bytes / _MIB:,.1f}", f"{part.into:,}"
+        )
+    print_fitting(out, made)
+    if len(plan) > _SHOWN:
+        out.print(f"and {len(plan) - _SHOWN:,} partitions more with fewer files each; --json has all")

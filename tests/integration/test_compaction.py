@@ -13,7 +13,9 @@ import pytest
 
 from batch_app.audit import Kind, audit
 from batch_app.cli import main
-from batch_app.compaction.plan import Wanted
+from batch_app.compaction.engine import Outcome
+from batch_app.compaction.plan import Planned, Wanted
+from batch_app.compaction.run import show
 from batch_app.query.duckdb_engine import ask as query
 from batch_app.query.run import _begun
 from batch_app.query.tables import open_tables
@@ -118,6 +120,29 @@ def test_a_dry_run_says_what_would_be_done_and_changes_nothing(local, tmp_path, 
         "written_files",
     ):
         assert planned[name] == done[name], name
+
+
+def test_the_plan_of_a_dry_run_names_each_partition(local, tmp_path, capsys):
+    planned = compact(local, tmp_path, capsys, "--all", "--dry-run")["plan"]
+    assert len(planned) == 6
+    assert planned == sorted(planned, key=lambda part: part["folder"])
+    for part in planned:
+        inside = list(local.lake().list(part["folder"]))
+        assert (part["files"], part["bytes"], part["into"]) == (len(inside), sum(info.size for info in inside), 1)
+    arguments = ["compact", "--config", local.config_file(tmp_path), "--min-files", "2", "--all", "--dry-run"]
+    assert main(arguments) == 0
+    shown = [line.split() for line in capsys.readouterr().out.splitlines()]
+    for part in planned:
+        table, source, day = (word.rpartition("=")[2] for word in part["folder"].split("/"))
+        assert [table, source, day, str(part["files"]), "0.0", "1"] in shown
+
+
+def test_a_long_plan_is_shown_in_part(capsys):
+    plan = [Planned(f"clean/input_source=stream/order_date={day}", 9 + day, 1 << 20, 1) for day in range(60)]
+    show(Outcome(dry_run=True, plan=plan))
+    lines = capsys.readouterr().out.splitlines()
+    assert "and 10 partitions more" in "".join(lines)
+    assert len(lines) < 70
 
 
 def test_outputs_of_a_compaction_are_compacted_again_to_a_larger_size_and_stay_proved(local, tmp_path, orders):
