@@ -3,7 +3,7 @@
 - replaced: files in `compacted/` that no reader is sent to any more, and those of compactions that were killed there; in an
   Iceberg lake files that a compaction has replaced and that no snapshot names any more
 - orphans: files that readers see and that no ledger, replay or compaction knows
-- staged: staged files and uncompleted uploads that no entry waits to publish
+- staged: staged files and uncompleted uploads that no entry waits to publish, and such uploads into the checkpoints
 - of Iceberg tables, first: snapshots that no reader was given since, and in the end metadata files that no snapshot needs
 
 It never removes what an entry owns. Where many files are nobody's, the checkpoints are more likely the wrong ones than the
@@ -35,10 +35,10 @@ from streaming_app.config import Config, Loaded
 from streaming_app.doctor.findings import identity
 from streaming_app.errors import SinkError
 from streaming_app.journal.ledger import Ledger
-from streaming_app.places import INPUT_SOURCES, checkpoint_of, dead_letters_of
+from streaming_app.places import CHECKPOINTS, INPUT_SOURCES, checkpoint_of, dead_letters_of
 from streaming_app.quality import Suite
 from streaming_app.sink.iceberg import IcebergTables, Needed
-from streaming_app.storage import ObjectInfo, StagedFile, Storage, open_storage
+from streaming_app.storage import ObjectInfo, StagedFile, Storage, is_s3, open_storage
 
 _REPLAY: Final = "replay-"
 _SHARE: Final = 10  # orphans that are more than one in so many files
@@ -230,14 +230,26 @@ def _unfinished(book: CompactionBook) -> Iterator[str]:
 
 
 def _staged(config: Config, tools: Tools, before: float, done: Cleaning) -> None:
-    """Staged files that no entry waits to publish."""
-    found = list(tools.lake.abandoned([*TABLES, AREA], datetime.fromtimestamp(before, UTC)))
+    """Staged files and uploads that no entry waits to publish."""
+    found = list(_begun(config, tools, datetime.fromtimestamp(before, UTC)))
     waiting = {identity(file) for file in _waiting(config, tools)}  # after the listing: a later entry's files are young
-    for file in found:
+    for storage, file in found:
         if identity(file) not in waiting:
             done.staged.add(file.size)
             if not done.dry_run:
-                tools.lake.discard(file)
+                storage.discard(file)
+
+
+def _begun(config: Config, tools: Tools, before: datetime) -> Iterator[tuple[Storage, StagedFile]]:
+    """Staged files of the tables; on S3 also uploads into checkpoints, which Spark or a large object leaves when it is killed.
+
+    Only into folders that a lake has there: the checkpoints may lie beside another lake's.
+    """
+    yield from ((tools.lake, file) for file in tools.lake.abandoned([*TABLES, AREA], before))
+    root = config.lake.checkpoint_root()
+    if is_s3(root):
+        checkpoints = open_storage(root, config.lake.s3.storage_options())
+        yield from ((checkpoints, file) for file in checkpoints.abandoned(CHECKPOINTS, before))
 
 
 def _waiting(config: Config, tools: Tools) -> Iterator[StagedFile]:

@@ -131,6 +131,24 @@ def test_uncompleted_uploads_go_on_s3(aws, orders, tmp_path, capsys):
     assert files(lake) == before
 
 
+def test_uncompleted_uploads_into_the_checkpoints_go_and_those_of_others_stay(aws, orders, tmp_path, capsys):
+    lake = s3_lake(aws, orders)
+    bucket = lake.root.split("/")[2]
+    s3 = aws.client("s3")
+    ours = [
+        "checkpoints/kinesis/offsets/7",
+        "checkpoints/compaction/entries/folded/1.jsonl.gz",
+        "checkpoints/csv/commits/3",
+    ]
+    others = ["checkpoints/of_somebody/else", "raw/upload.csv"]
+    for key in (*ours, *others):
+        s3.create_multipart_upload(Bucket=bucket, Key=f"a/lake/{key}")
+    assert vacuum(lake, tmp_path, capsys, "--grace", "0s", "--dry-run")["staged"]["files"] == len(ours)
+    assert vacuum(lake, tmp_path, capsys, "--grace", "0s")["staged"]["files"] == len(ours)
+    left = [upload["Key"] for upload in s3.list_multipart_uploads(Bucket=bucket)["Uploads"]]
+    assert sorted(left) == sorted(f"a/lake/{key}" for key in others)
+
+
 def glue_config(lake: LakeBuilder, folder: Path, aws) -> str:
     config = json.loads(Path(lake.config_file(folder)).read_text())
     file = folder / "glue.json"
