@@ -86,6 +86,19 @@ class Below:
         self.storage.discard(staged)
 
 
+def _nobody(_: Any) -> None:
+    """Nobody looks."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who is told of a group under way: bytes of files that were read or left, their share that was written anew, what comes next."""
+
+    read: Callable[[float], None] = _nobody
+    written: Callable[[float], None] = _nobody
+    now: Callable[[str], None] = _nobody
+
+
 @dataclass(frozen=True)
 class Compactor:
     """Compacts groups. `options` are a sink's; `in_doubt` gives the keys of files that a batch may still take back.
@@ -100,6 +113,7 @@ class Compactor:
     options: SinkOptions
     in_doubt: Callable[[], set[str]]
     budget: int = BUDGET
+    watch: Watch = Watch()
 
     @cached_property
     def origins(self) -> Origins:
@@ -111,6 +125,7 @@ class Compactor:
         made = self.build(group, outcome)
         if made is None:
             return False
+        self.watch.now("checking")
         try:
             done = self.book.commit(made, since)
         except AlreadyReplacedError:
@@ -171,8 +186,10 @@ class _Merge:
         with SortedRows(self._time, self.schema, self._compactor.budget) as rows:
             for file, table in self._tables(files):
                 self._take(file, table, rows)
+            self._compactor.watch.now("writing")
             for batch in rows.batches():
                 writer.add(self._group.day, batch)
+                self._compactor.watch.written(self._group.bytes * batch.num_rows / self.proof.rows)
         return writer.finish()
 
     def _take(self, file: File, table: pa.Table, rows: SortedRows) -> None:
@@ -233,8 +250,11 @@ class _Merge:
 
     def _read(self, file: File, table: Future[pa.Table]) -> Iterator[tuple[File, pa.Table]]:
         try:
-            yield file, table.result()
+            found = table.result()
         except UnfitError as error:
             self._skip(file, str(error))
         except FileNotFoundError:
             self._skip(file, "it is not there any more")
+        else:
+            yield file, found
+        self._compactor.watch.read(file.size)

@@ -5,17 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Final
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from batch_app.compaction.book import CompactionBook, Since
-from batch_app.compaction.engine import Compactor, Outcome
+from batch_app.compaction.engine import Compactor, Outcome, Watch
 from batch_app.compaction.folders import open_folders
 from batch_app.compaction.iceberg import IcebergSwap
 from batch_app.compaction.plan import TABLES, Group, Listed, Planned, Wanted, find, planned
@@ -38,6 +37,7 @@ from streaming_app.streams import sink_options
 
 _MIB: Final = 1 << 20
 _SHOWN: Final = 50  # partitions of a plan
+_WRITING: Final = 0.7  # of the second half of a partition's work; the rest is to read back and remove
 
 
 def run(options: argparse.Namespace) -> int:
@@ -92,7 +92,7 @@ def compact(loaded: Loaded, suite: Suite, wanted: Wanted, *, grace: float = GRAC
     )
     since = tools.book.since()  # before the listing
     groups = [group for group in _groups(tools.as_read, wanted, outcome) if group.folder not in left]
-    _each(groups, lambda some: tools.compact(some, since, outcome), outcome)
+    _each(groups, tools, since, outcome)
     return outcome
 
 
@@ -114,6 +114,12 @@ class Tools:
     def as_read(self) -> Storage:
         """Asks the tables anew."""
         return as_read(self.lake, self.tables)
+
+    def watched(self, watch: Watch) -> Tools:
+        """The same, and somebody is told how far a partition is."""
+        compactor = replace(self.compactor, watch=watch)
+        switcher = replace(self.switcher, compactor=compactor) if self.switcher else None
+        return replace(self, compactor=compactor, switcher=switcher)
 
     def compact(self, groups: list[Group], since: Since, outcome: Outcome) -> bool:
         """One partition's groups."""
@@ -166,15 +172,64 @@ def _estimate(plan: list[Planned], outcome: Outcome) -> None:
     outcome.compacted_partitions = len(plan)
 
 
-def _each(groups: list[Group], do: Callable[[list[Group]], bool], outcome: Outcome) -> None:
-    columns = (TextColumn("compact"), BarColumn(), MofNCompleteColumn(), TextColumn("files"), TimeElapsedColumn())
+def _each(groups: list[Group], tools: Tools, since: Since, outcome: Outcome) -> None:
+    """Each partition, with a bar of the bytes that were read and written; both count, as either may take most of the time."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[files]}"),
+        TimeElapsedColumn(),
+    )
     out = Console(file=sys.stderr)
     with Progress(*columns, console=out, transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("compact", total=sum(len(group.files) for group in groups))
-        for _, some in groupby(groups, lambda group: group.folder):
+        task = bar.add_task("compact", total=2 * sum(group.bytes for group in groups), files="")
+        watched = _Watched(bar, task, sum(len(group.files) for group in groups))
+        shown = tools.watched(watched.watch)
+        for folder, some in groupby(groups, lambda group: group.folder):
             partition = list(some)
-            outcome.compacted_partitions += do(partition)
-            bar.advance(task, sum(len(group.files) for group in partition))
+            bar.update(task, description=" ".join(word.rpartition("=")[2] for word in folder.split("/")))
+            outcome.compacted_partitions += shown.compact(partition, since, outcome)
+            watched.over(partition)
+
+
+@dataclass
+class _Watched:
+    """The bar of a run: files that were read, and partitions that are over."""
+
+    bar: Progress
+    task: TaskID
+    files: int
+    seen: int = 0
+    stage: str = ""
+    done_files: int = 0
+    done_bytes: int = 0
+
+    @property
+    def watch(self) -> Watch:
+        """What the compactor tells."""
+        return Watch(self._read, self._written, self._now)
+
+    def _read(self, size: float) -> None:
+        self.seen, self.stage = self.seen + 1, ""
+        self._show(size)
+
+    def _written(self, size: float) -> None:
+        self._show(size * _WRITING)
+
+    def _now(self, stage: str) -> None:
+        self.stage = f", {stage}"
+        self._show(0)
+
+    def over(self, partition: list[Group]) -> None:
+        """A partition; also what was not read of it, because it was left as it is."""
+        self.done_files += sum(len(group.files) for group in partition)
+        self.done_bytes += 2 * sum(group.bytes for group in partition)
+        self.seen = self.done_files
+        self.bar.update(self.task, completed=self.done_bytes)
+
+    def _show(self, size: float) -> None:
+        self.bar.update(self.task, advance=size, files=f"{self.seen:,} of {self.files:,} files{self.stage}")
 
 
 def show(outcome: Outcome) -> None:

@@ -100,6 +100,7 @@ class Switcher:
 
     def kept(self, made: Compaction) -> Compaction:
         """The same, its new files published where they were staged, and read back. Raises SinkError."""
+        self.compactor.watch.now("checking")
         for file in made.outputs:
             if self._lake.publish(file.staged) is Published.GONE:
                 raise SinkError(f"{file.staged.key} vanished between staging and publication; run the command again")

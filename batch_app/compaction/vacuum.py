@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -29,7 +29,7 @@ from batch_app.compaction.plan import Wanted
 from batch_app.compaction.run import Tools, in_doubt, open_tools
 from batch_app.compaction.switching import AREA, GRACE, forget, never_begun, retired, targets_in_use
 from batch_app.dead_letters.book import Book
-from batch_app.output import cell, console, print_fitting, status, table
+from batch_app.output import Working, cell, console, print_fitting, table, working
 from streaming_app.arguments import load_all
 from streaming_app.config import Config, Loaded
 from streaming_app.doctor.findings import identity
@@ -47,6 +47,7 @@ _MIB: Final = 1 << 20
 _COMMIT: Final = (
     3600.0  # seconds at least: metadata of a commit under way are named by nothing yet, nor is a move's document
 )
+_LOOKING: Final = "looking at the ledgers and at every file of the lake"
 _METADATA: Final = (".avro", ".metadata.json")
 
 
@@ -91,8 +92,8 @@ class Cleaning:
 def run(options: argparse.Namespace) -> int:
     """`vacuum`. Raises ConfigError and SinkError."""
     loaded, suite = load_all(options.config, options.overrides)
-    with status("looking at the ledgers and at every file of the lake"):
-        found = vacuum(loaded, suite, options.grace, many=options.many_orphans, dry_run=options.dry_run)
+    with working(_LOOKING) as shown:
+        found = vacuum(loaded, suite, options.grace, many=options.many_orphans, dry_run=options.dry_run, shown=shown)
     if options.json:
         print(json.dumps(found.to_json(), indent=2))  # noqa: T201 - the command's output
     else:
@@ -100,15 +101,28 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def vacuum(loaded: Loaded, suite: Suite, grace: float, *, many: bool = False, dry_run: bool = False) -> Cleaning:
+def vacuum(
+    loaded: Loaded,
+    suite: Suite,
+    grace: float,
+    *,
+    many: bool = False,
+    dry_run: bool = False,
+    shown: Working | None = None,
+) -> Cleaning:
     """Finish what compactions left, then remove what is older than `grace` seconds. Raises ConfigError, SinkError."""
     done = Cleaning(dry_run)
-    vacuum_with(open_tools(loaded, suite, Wanted(), min(grace, GRACE)), loaded.config, grace, done, many=many)
+    vacuum_with(
+        open_tools(loaded, suite, Wanted(), min(grace, GRACE)), loaded.config, grace, done, many=many, shown=shown
+    )
     return done
 
 
-def vacuum_with(tools: Tools, config: Config, grace: float, done: Cleaning, *, many: bool = False) -> None:
+def vacuum_with(
+    tools: Tools, config: Config, grace: float, done: Cleaning, *, many: bool = False, shown: Working | None = None
+) -> None:
     """As `vacuum`, on an opened lake."""
+    remove = _Removing(tools.lake, shown or Working(), done.dry_run)
     if done.dry_run:
         done.finished = [entry.number for entry in tools.book.unfinished()]
     else:
@@ -121,16 +135,32 @@ def vacuum_with(tools: Tools, config: Config, grace: float, done: Cleaning, *, m
     if tools.tables:
         done.expired = tools.tables.expire(before, dry_run=done.dry_run)
     orphans = _orphans(config, tools, before, done, many=many)
-    _remove(tools.lake, orphans, dry_run=done.dry_run)
-    _replaced(tools, before, done)
-    _staged(config, tools, before, done)
-    if tools.tables:
-        _unnamed(config, tools, tools.tables, before, done)
+    remove.files(orphans, "removing files of nobody")
+    _replaced(tools, before, done, remove)
+    _staged(config, tools, before, done, remove)
+    _unnamed(config, tools, before, done, remove)
 
 
-def _remove(lake: Storage, keys: Iterable[str], *, dry_run: bool) -> None:
-    if not dry_run:
-        lake.delete(keys)
+@dataclass(frozen=True)
+class _Removing:
+    """Removes what was found, and shows how far it is."""
+
+    lake: Storage
+    shown: Working
+    dry_run: bool
+
+    def files(self, keys: Sequence[str], what: str) -> None:
+        """Files that readers see, or saw."""
+        if keys and not self.dry_run:
+            self.lake.delete(self.shown.each(keys, what))
+            self.shown.say(_LOOKING)
+
+    def staged(self, files: Sequence[tuple[Storage, StagedFile]]) -> None:
+        """Staged files and uploads."""
+        if files and not self.dry_run:
+            for storage, file in self.shown.each(files, "removing staged files and uploads"):
+                storage.discard(file)
+            self.shown.say(_LOOKING)
 
 
 def _orphans(config: Config, tools: Tools, before: float, done: Cleaning, *, many: bool) -> list[str]:
@@ -177,7 +207,7 @@ def owned(config: Config, lake: Storage, book: CompactionBook) -> Iterator[str]:
         yield from compaction.output_keys
 
 
-def _replaced(tools: Tools, before: float, done: Cleaning) -> None:
+def _replaced(tools: Tools, before: float, done: Cleaning, remove: _Removing) -> None:
     """Folders below `compacted/` that readers were sent back from, and leftovers of killed compactions there."""
     gone = dict(retired(tools.storage, before))
     kept = targets_in_use(tools.storage) - set(gone.values())
@@ -187,15 +217,18 @@ def _replaced(tools: Tools, before: float, done: Cleaning) -> None:
         if folder in gone.values() or (folder not in kept and info.modified.timestamp() < before):
             done.replaced.add(info.size)
             keys.append(info.key)
-    _remove(tools.lake, keys, dry_run=done.dry_run)
+    remove.files(keys, "removing copies that nobody is sent to")
     left = never_begun(tools.storage, min(before, time.time() - _COMMIT))
     done.moves = len(left)
     for token in (*gone, *left) if not done.dry_run else ():
         forget(tools.storage, token)
 
 
-def _unnamed(config: Config, tools: Tools, tables: IcebergTables, before: float, done: Cleaning) -> None:
+def _unnamed(config: Config, tools: Tools, before: float, done: Cleaning, remove: _Removing) -> None:
     """Of Iceberg tables: replaced files and metadata that no snapshot needs any more."""
+    tables = tools.tables
+    if not tables:
+        return
     compactions = Compactions(tools.book, tools.lake)
     listed = {
         info.key: info for name in TABLES for info in tools.lake.list(name)
@@ -213,7 +246,7 @@ def _unnamed(config: Config, tools: Tools, tables: IcebergTables, before: float,
     for removed, infos in ((done.replaced, replaced), (done.metadata, left)):
         for info in infos:
             removed.add(info.size)
-        _remove(tools.lake, [info.key for info in infos], dry_run=done.dry_run)
+        remove.files([info.key for info in infos], "removing files that no snapshot needs")
 
 
 def _is_left(info: ObjectInfo, needed: Iterable[Needed], before: float) -> bool:
@@ -229,15 +262,14 @@ def _unfinished(book: CompactionBook) -> Iterator[str]:
         yield from (*entry.input_keys, *entry.output_keys)
 
 
-def _staged(config: Config, tools: Tools, before: float, done: Cleaning) -> None:
+def _staged(config: Config, tools: Tools, before: float, done: Cleaning, remove: _Removing) -> None:
     """Staged files and uploads that no entry waits to publish."""
     found = list(_begun(config, tools, datetime.fromtimestamp(before, UTC)))
     waiting = {identity(file) for file in _waiting(config, tools)}  # after the listing: a later entry's files are young
-    for storage, file in found:
-        if identity(file) not in waiting:
-            done.staged.add(file.size)
-            if not done.dry_run:
-                storage.discard(file)
+    left = [(storage, file) for storage, file in found if identity(file) not in waiting]
+    for _, file in left:
+        done.staged.add(file.size)
+    remove.staged(left)
 
 
 def _begun(config: Config, tools: Tools, before: datetime) -> Iterator[tuple[Storage, StagedFile]]:
