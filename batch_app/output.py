@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from rich import box
 from rich.cells import cell_len
 from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -19,6 +28,7 @@ _WIDEST: Final = 60  # characters of a column other than the last
 _LEAST: Final = 12  # of the last one
 _TIMES: Final = 10  # from here on a change is said in times and not in percent
 _GAP: Final = 3  # between two columns
+Item = TypeVar("Item")
 
 
 def console() -> Console:
@@ -59,6 +69,59 @@ def status(first: str = "") -> Iterator[Callable[[str], None]]:
         return
     with Console(file=sys.stderr).status(first) as shown:
         yield shown.update
+
+
+class Working:
+    """What is being done: a line that turns, and a bar for work whose end is known. Nothing in a pipe."""
+
+    def __init__(self, bar: Progress | None = None) -> None:
+        self._bar = bar
+
+    def say(self, what: str) -> None:
+        """Another line, for work whose end is not known."""
+        self._begin(what, None)
+
+    def each(self, items: Sequence[Item], what: str) -> Iterator[Item]:
+        """The items, each counted when the next one is asked for."""
+        self._begin(what, len(items))
+        for item in items:
+            yield item
+            if self._bar:
+                self._bar.advance(self._bar.task_ids[-1])
+
+    def _begin(self, what: str, total: int | None) -> None:
+        if self._bar:
+            for task in self._bar.task_ids:
+                self._bar.remove_task(task)
+            self._bar.add_task(what, total=total)
+
+
+@contextmanager
+def working(first: str) -> Iterator[Working]:
+    """As `status`, for work that has parts whose end is known."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        _Known(),
+        _KnownCount(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(file=sys.stderr), transient=True, disable=not sys.stderr.isatty()) as bar:
+        shown = Working(bar)
+        shown.say(first)
+        yield shown
+
+
+class _Known(BarColumn):
+    """No bar where there is no end."""
+
+    def render(self, task: Task) -> Any:
+        return super().render(task) if task.total else Text()
+
+
+class _KnownCount(MofNCompleteColumn):
+    def render(self, task: Task) -> Text:
+        return super().render(task) if task.total else Text()
 
 
 def visible(value: Any) -> str:

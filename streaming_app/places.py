@@ -15,6 +15,9 @@ from streaming_app.storage import open_storage
 # Backfills by what they load: each has a checkpoint as a source has, with read log and ledger.
 BACKFILLS: Final = {"backfill_stream": InputSource.STREAM, "backfill_batch": InputSource.BATCH}
 INPUT_SOURCES: Final = {**SourceName.INPUT_SOURCE, **BACKFILLS}
+_DEAD_LETTERS: Final = "dead_letters"
+_COMPACTIONS: Final = "compaction"
+CHECKPOINTS: Final = (*INPUT_SOURCES, _DEAD_LETTERS, _COMPACTIONS)  # the folders in `lake.checkpoints`
 
 
 def enabled_sources(config: Config) -> list[str]:
@@ -30,12 +33,12 @@ def checkpoint_of(config: Config, source: str) -> str:
 
 def dead_letters_of(config: Config) -> str:
     """The folder with the book of replays and discards."""
-    return f"{config.lake.checkpoint_root().rstrip('/')}/dead_letters"
+    return f"{config.lake.checkpoint_root().rstrip('/')}/{_DEAD_LETTERS}"
 
 
 def compactions_of(config: Config) -> str:
     """The folder with the book of compactions."""
-    return f"{config.lake.checkpoint_root().rstrip('/')}/compaction"
+    return f"{config.lake.checkpoint_root().rstrip('/')}/{_COMPACTIONS}"
 
 
 def is_foreign(config: Config, source: str) -> bool:

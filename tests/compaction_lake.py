@@ -11,11 +11,15 @@ from decimal import Decimal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batch_app.backfill.rescue import Outcome as Rescued
+from batch_app.backfill.rescue import Rescuer
 from batch_app.compaction.book import CompactionBook
 from batch_app.compaction.engine import Compactor, Outcome
 from batch_app.compaction.plan import Listed, Wanted, find
+from batch_app.compaction.run import Tools
+from batch_app.compaction.switching import Switcher
 from streaming_app.journal.ledger import LedgerFile
-from streaming_app.schema import Dataset
+from streaming_app.schema import Column, Dataset
 from streaming_app.sink.layout import DEAD_LETTER_SCHEMA, clean_schema
 from streaming_app.sink.options import SinkOptions
 from streaming_app.sink.parquet_files import TableFiles
@@ -47,6 +51,7 @@ def clean_rows(dataset: Dataset, begin: int, count: int, stamp: datetime) -> pa.
             "quantity": number % 7,
             "amount": Decimal(number) / 100,
             "order_ts": START + timedelta(microseconds=number) if number % 11 else datetime(1969, 12, 31, tzinfo=UTC),
+            "rescued_data": f'{{"tip":"{number}"}}' if number % 2 else None,
             "quality_warnings": ["late"] if number % 5 == 0 else None,
             "source_position": f"s:{number}",
             "ingested_at": stamp,
@@ -107,9 +112,25 @@ def compact(made: Compactor, wanted: Wanted | None = None) -> Outcome:
     """What the command does."""
     outcome = Outcome(dry_run=False)
     outcome.finished = made.book.finish()
-    since = made.book.newest()
+    since = made.book.since()
     for group in find(made.lake, wanted or Wanted(min_files=2), Listed()):
         made.run(group, since, outcome)
+    return outcome
+
+
+def with_tip(dataset: Dataset) -> Dataset:
+    """The dataset with a column more, whose values are in `rescued_data` so far."""
+    return dataset.model_copy(update={"columns": [*dataset.columns, Column(name="tip", type="string")]})
+
+
+def rescue(made: Compactor, book: Storage, switcher: Switcher | None = None) -> Rescued:
+    """What `backfill --rescue tip` does."""
+    dataset = with_tip(made.dataset)
+    tools = Tools(made.lake, book, made.book, made, switcher, None)
+    outcome = Rescued(dry_run=False, column="tip")
+    Rescuer(tools, dataset, dataset.columns[-1], lambda _, texts: {text: text for text in texts}).run(
+        outcome, lambda _: True
+    )
     return outcome
 
 

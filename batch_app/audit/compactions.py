@@ -59,7 +59,7 @@ class Compactions:
     """
 
     def __init__(self, book: CompactionBook, lake: Storage) -> None:
-        self._book, self._lake = book, lake
+        self.book, self._lake = book, lake
         self.finished = book.finished_through()
         self._entries: dict[int, _Entry] = {}
         self._last = -1
@@ -70,7 +70,7 @@ class Compactions:
     def read(self) -> None:
         """Learn what was written since the last call. Raises SinkError when the book cannot be understood."""
         with self._lock:
-            new = list(self._book.entries(self._last + 1))
+            new = list(self.book.entries(self._last + 1))
             self._last = max([self._last, *(entry.number for entry in new)])
             for entry in new:
                 self._entries[entry.number] = _Entry(entry.folder, entry.outputs)
@@ -102,10 +102,15 @@ class Compactions:
     def live(self, number: int) -> list[LedgerFile]:
         """Where the rows of an entry's files are now: its outputs, or what has replaced these in their turn."""
         found: dict[str, LedgerFile] = {}
-        for output in self._entries[number].outputs:
-            later = self.find(output.staged.key)
-            more = [output] if later is None else self.live(later.entry)
-            found.update((file.staged.key, file) for file in more)
+        todo, seen = [number], {number}
+        while todo:
+            for output in self._entries[todo.pop()].outputs:
+                later = self.find(output.staged.key)
+                if later is None:
+                    found[output.staged.key] = output
+                elif later.entry not in seen:  # it may have replaced several of these
+                    seen.add(later.entry)
+                    todo.append(later.entry)
         return list(found.values())
 
     def positions(self, output: str, stamp: int) -> Iterator[Any]:
@@ -126,7 +131,7 @@ class Compactions:
                 self.find(output.staged.key)
         if self._files["owned"].all():
             return
-        for entry in self._book.entries():
+        for entry in self.book.entries():
             for key in entry.input_keys:
                 place = find_key(self._files, key)
                 if place is not None and not self._files["owned"][place]:

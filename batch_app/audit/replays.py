@@ -158,8 +158,9 @@ class ReplayAudit:
             self._findings.add(Finding(LAKE, Kind.DUPLICATE_ROWS, message, _BACKUP))
         kinds = {number: action.kind for number, action in self._book.actions.items()}
         seen = np.zeros(len(taken), bool)
+        letters = DeadLetters(self._lake, taken, self._compactions.book)
         try:
-            for file, table in DeadLetters(self._lake, taken).scan(Selection(), (ID, "action"), state="taken"):
+            for file, table in letters.scan(Selection(), (ID, "action"), state="taken"):
                 source = _NAMES[InputSource(file.input_source).value]
                 for number in table.column("action").to_pylist():
                     (self.replayed if kinds[number] == "replay" else self.discarded)[source] += 1

@@ -19,7 +19,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
@@ -134,6 +134,40 @@ class Compaction:
         )
 
 
+class Since:
+    """The keys that entries have replaced or written since the book was asked, which must be before any file was listed.
+
+    What was carried out by then is what a listing shows. An entry after it may have been half-way: a file that it has touched
+    may be gone, or have its rows in another one that is listed, too. Each entry is read once. Memory: the keys of others' entries.
+    """
+
+    def __init__(self, book: CompactionBook, number: int) -> None:
+        self._book, self.number, self._read = book, number, number
+        self._keys: set[str] = set()
+        self._folders: set[str] = set()
+
+    def touched(self, keys: Iterable[str]) -> bool:
+        """Whether an entry has some of the files. Raises SinkError."""
+        self._read_on()
+        return not self._keys.isdisjoint(keys)
+
+    def changed(self, folder: str) -> bool:
+        """Whether an entry is about a partition's folder. Raises SinkError."""
+        self._read_on()
+        return folder in self._folders
+
+    def pass_over(self, number: int) -> None:
+        """The next entry is one's own, of files that only it has."""
+        self._read = number
+
+    def _read_on(self) -> None:
+        for entry, stands in self._book.history(self._read + 1):
+            self._keys.update(entry.output_keys)  # also of one that was taken back: they were visible
+            self._keys.update(entry.input_keys if stands else ())
+            self._folders.add(entry.folder)
+            self._read = entry.number
+
+
 class Table(Protocol):
     """What says which files are read, where a listing does not."""
 
@@ -169,6 +203,10 @@ class CompactionBook:
         data = self._storage.get(_POINTER)
         return int(json.loads(data)["through"]) if data else -1
 
+    def since(self, number: int | None = None) -> Since:
+        """From now on, or from what it was before a process ended. Ask before any file is listed."""
+        return Since(self, self.finished_through() if number is None else number)
+
     def entries(self, first: int = 0) -> Iterator[Compaction]:
         """Entries from a number on, ascending, those that were taken back and their releases left out."""
         yield from (entry for entry, stands in self.history(first) if stands)
@@ -195,8 +233,8 @@ class CompactionBook:
                     f"entry {number} of {self._storage.uri} cannot be understood ({error!r}); restore it from a backup"
                 ) from error
 
-    def commit(self, compaction: Compaction, since: int) -> bool:
-        """Write the entry and carry it out. `since`: the book's newest entry before the inputs were listed.
+    def commit(self, compaction: Compaction, since: Since) -> bool:
+        """Write the entry and carry it out. `since`: from before the inputs were listed.
 
         False when the outputs could not be published and were taken back. Raises AlreadyReplacedError, with nothing written
         and the outputs discarded, when another compaction was faster.
@@ -211,16 +249,15 @@ class CompactionBook:
             if COPY_OF not in file.staged.handle:
                 self._lake.discard(file.staged)
 
-    def _append(self, compaction: Compaction, last: int) -> int:
-        wanted = set(compaction.input_keys)
+    def _append(self, compaction: Compaction, since: Since) -> int:
         while True:
-            for entry in self.entries(last + 1):
-                if not wanted.isdisjoint(entry.input_keys) or not wanted.isdisjoint(entry.output_keys):
-                    self.discard(compaction)
-                    raise AlreadyReplacedError
-            last = self._log.newest()
-            if self._log.append_if_absent(last + 1, compaction.to_json()):
-                return last + 1
+            number = self._log.newest() + 1  # before the entries below it are looked at
+            if since.touched(compaction.input_keys):
+                self.discard(compaction)
+                raise AlreadyReplacedError
+            if self._log.append_if_absent(number, compaction.to_json()):
+                since.pass_over(number)
+                return number
 
     def unfinished(self) -> list[Compaction]:
         """Entries that may not be carried out whole."""

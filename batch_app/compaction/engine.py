@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
-import re
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Any, Final, cast
 
 import numpy as np
 import pyarrow as pa
 
-from batch_app.compaction.book import AlreadyReplacedError, Compaction, CompactionBook, Replaced
+from batch_app.compaction.book import AlreadyReplacedError, Compaction, CompactionBook, Replaced, Since
 from batch_app.compaction.merging import BUDGET, SortedRows
-from batch_app.compaction.plan import File, Group
+from batch_app.compaction.origins import OWNER, Origins, owner_of
+from batch_app.compaction.plan import File, Group, Planned
 from batch_app.compaction.reading import Proof, UnfitError, read_table, stamps_of
 from streaming_app.journal.ledger import LedgerFile
 from streaming_app.schema import CLEAN, Dataset, Decoded
@@ -25,8 +26,6 @@ from streaming_app.sink.options import SinkOptions
 from streaming_app.sink.parquet_files import TableFiles
 from streaming_app.storage import StagedFile, StagingFile, Storage, is_s3
 
-OWNER: Final = "compact"
-_NAME: Final = re.compile(r"part-(.+)-[0-9a-f]{32}\.parquet")
 _S3_THREADS: Final = 16
 _AHEAD: Final = 64 << 20  # bytes of files that are read before they are asked for
 _FILES_AHEAD: Final = 64
@@ -37,6 +36,7 @@ class Outcome:
     """What a run did, or a dry run would do: figures of the partitions that were asked for, before and after.
 
     `skipped`: files or groups that were left as they are, and why. `finished`: entries of runs that were cut off.
+    `plan`: in a dry run, what would be done to each partition.
     With a catalog: partitions whose location was `switched`, `settled` after the grace period, or is `waiting` for its end.
     """
 
@@ -55,6 +55,7 @@ class Outcome:
     switched: int = 0
     settled: int = 0
     waiting: int = 0
+    plan: list[Planned] = field(default_factory=list)
 
     def add(self, made: Compaction) -> None:
         """Files that were replaced."""
@@ -66,7 +67,7 @@ class Outcome:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; the keys are the attributes."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,19 @@ class Below:
         self.storage.discard(staged)
 
 
+def _nobody(_: Any) -> None:
+    """Nobody looks."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who is told of a group under way: bytes of files that were read or left, their share that was written anew, what comes next."""
+
+    read: Callable[[float], None] = _nobody
+    written: Callable[[float], None] = _nobody
+    now: Callable[[str], None] = _nobody
+
+
 @dataclass(frozen=True)
 class Compactor:
     """Compacts groups. `options` are a sink's; `in_doubt` gives the keys of files that a batch may still take back.
@@ -99,12 +113,19 @@ class Compactor:
     options: SinkOptions
     in_doubt: Callable[[], set[str]]
     budget: int = BUDGET
+    watch: Watch = Watch()
 
-    def run(self, group: Group, since: int, outcome: Outcome) -> bool:
-        """Compact one group; `since` is the book's newest entry before the group was listed. True when files were replaced."""
+    @cached_property
+    def origins(self) -> Origins:
+        """Whose rows those of compacted files are."""
+        return Origins(self.book)
+
+    def run(self, group: Group, since: Since, outcome: Outcome) -> bool:
+        """Compact one group; `since` is from before it was listed. True when files were replaced."""
         made = self.build(group, outcome)
         if made is None:
             return False
+        self.watch.now("checking")
         try:
             done = self.book.commit(made, since)
         except AlreadyReplacedError:
@@ -156,6 +177,7 @@ class _Merge:
         self.schema = clean_schema(compactor.dataset) if clean else DEAD_LETTER_SCHEMA
         self._time = compactor.dataset.time_column if clean else Decoded.ARRIVED_AT.value
         self._stamps: dict[int, str] = {}
+        self._looked_up = False
         self.inputs: list[Replaced] = []
         self.proof = Proof()
 
@@ -164,8 +186,10 @@ class _Merge:
         with SortedRows(self._time, self.schema, self._compactor.budget) as rows:
             for file, table in self._tables(files):
                 self._take(file, table, rows)
+            self._compactor.watch.now("writing")
             for batch in rows.batches():
                 writer.add(self._group.day, batch)
+                self._compactor.watch.written(self._group.bytes * batch.num_rows / self.proof.rows)
         return writer.finish()
 
     def _take(self, file: File, table: pa.Table, rows: SortedRows) -> None:
@@ -182,21 +206,29 @@ class _Merge:
     def _stamp(self, file: File, table: pa.Table) -> int | None:
         """The moment that stands in all rows; None for a file that a compaction wrote.
 
-        By it the audit finds the file's rows in an output, so no other batch's rows may have the same one.
+        By it the audit finds the file's rows in an output, so no other owner's rows may have the same one.
         """
-        found = _NAME.fullmatch(file.name)
-        if not found:
+        owner = owner_of(file.name)
+        if not owner:
             raise UnfitError("its name is none that the sink gives")
-        owner = found[1]
         stamps = np.unique(stamps_of(table)).tolist()
         if owner != OWNER and len(stamps) != 1:
             raise UnfitError(f"its rows were written at {len(stamps)} moments, where the sink writes one")
-        if any(self._stamps.get(stamp, owner) != owner for stamp in stamps) or (
-            owner == OWNER and any(stamp in self._stamps for stamp in stamps)
-        ):
-            raise UnfitError("its rows were written in the same microsecond as another file's")
-        self._stamps.update(dict.fromkeys(stamps, owner))
+        self._stamps.update({stamp: self._one_owner(stamp, owner) for stamp in stamps})
         return None if owner == OWNER else int(stamps[0])
+
+    def _one_owner(self, stamp: int, owner: str) -> str:
+        """Who has the rows with a stamp in this file and in those before it; a compaction's are somebody else's."""
+        other = self._stamps.get(stamp)
+        if other is None or other == owner != OWNER:
+            return owner
+        if not self._looked_up:
+            self._compactor.origins.read()
+            self._looked_up = True
+        first = self._compactor.origins.owner(self._group.folder, stamp)
+        if first is None or not {owner, other} <= {OWNER, first}:
+            raise UnfitError("its rows were written in the same microsecond as another file's")
+        return first
 
     def _skip(self, file: File, why: str) -> None:
         self._outcome.skipped.append(f"{file.key}: {why}")
@@ -218,8 +250,11 @@ class _Merge:
 
     def _read(self, file: File, table: Future[pa.Table]) -> Iterator[tuple[File, pa.Table]]:
         try:
-            yield file, table.result()
+            found = table.result()
         except UnfitError as error:
             self._skip(file, str(error))
         except FileNotFoundError:
             self._skip(file, "it is not there any more")
+        else:
+            yield file, found
+        self._compactor.watch.read(file.size)

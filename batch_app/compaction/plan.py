@@ -84,6 +84,27 @@ class Group:
         return sum(file.size for file in self.files)
 
 
+@dataclass(frozen=True)
+class Planned:
+    """A partition's folder, its files that would be replaced, their bytes, and about how many files would replace them."""
+
+    folder: str
+    files: int
+    bytes: int
+    into: int
+
+
+def planned(groups: Iterable[Group], wanted: Wanted) -> list[Planned]:
+    """What would be done to each partition, in order of the folders."""
+    found = []
+    for folder, some in groupby(groups, lambda group: group.folder):
+        parts = list(some)
+        into = sum(max(1, -(-group.bytes // wanted.target)) for group in parts)
+        files = sum(len(group.files) for group in parts)
+        found.append(Planned(folder, files, sum(group.bytes for group in parts), into))
+    return found
+
+
 @dataclass
 class Listed:
     """What a listing came to."""

@@ -5,19 +5,19 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
+from typing import Final
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from batch_app.compaction.book import CompactionBook
-from batch_app.compaction.engine import Compactor, Outcome
+from batch_app.compaction.book import CompactionBook, Since
+from batch_app.compaction.engine import Compactor, Outcome, Watch
 from batch_app.compaction.folders import open_folders
 from batch_app.compaction.iceberg import IcebergSwap
-from batch_app.compaction.plan import TABLES, Group, Listed, Wanted, find
+from batch_app.compaction.plan import TABLES, Group, Listed, Planned, Wanted, find, planned
 from batch_app.compaction.switching import GRACE, Switcher
 from batch_app.dead_letters.book import Book
 from batch_app.output import cell, console, print_fitting, table
@@ -35,7 +35,9 @@ from streaming_app.sink.iceberg import IcebergTables
 from streaming_app.storage import Storage, open_storage
 from streaming_app.streams import sink_options
 
-_MIB = 1 << 20
+_MIB: Final = 1 << 20
+_SHOWN: Final = 50  # partitions of a plan
+_WRITING: Final = 0.7  # of the second half of a partition's work; the rest is to read back and remove
 
 
 def run(options: argparse.Namespace) -> int:
@@ -79,9 +81,8 @@ def compact(loaded: Loaded, suite: Suite, wanted: Wanted, *, grace: float = GRAC
         outcome.finished = [entry.number for entry in tools.book.unfinished()]
         moved = {switch.folder for switch in Switches(tools.storage).open()}
         outcome.waiting = len(moved)
-        _estimate(
-            [group for group in _planned(tools.as_read, wanted, outcome) if group.folder not in moved], wanted, outcome
-        )
+        groups = [group for group in _groups(tools.as_read, wanted, outcome) if group.folder not in moved]
+        _estimate(planned(groups, wanted), outcome)
         return outcome
     outcome.finished = tools.book.finish()
     left = (
@@ -89,9 +90,9 @@ def compact(loaded: Loaded, suite: Suite, wanted: Wanted, *, grace: float = GRAC
         if tools.switcher
         else {switch.folder for switch in Switches(tools.storage).open()}
     )
-    since = tools.book.newest()  # before the listing
-    groups = [group for group in _planned(tools.as_read, wanted, outcome) if group.folder not in left]
-    _each(groups, lambda some: tools.compact(some, since, outcome), outcome)
+    since = tools.book.since()  # before the listing
+    groups = [group for group in _groups(tools.as_read, wanted, outcome) if group.folder not in left]
+    _each(groups, tools, since, outcome)
     return outcome
 
 
@@ -114,7 +115,13 @@ class Tools:
         """Asks the tables anew."""
         return as_read(self.lake, self.tables)
 
-    def compact(self, groups: list[Group], since: int, outcome: Outcome) -> bool:
+    def watched(self, watch: Watch) -> Tools:
+        """The same, and somebody is told how far a partition is."""
+        compactor = replace(self.compactor, watch=watch)
+        switcher = replace(self.switcher, compactor=compactor) if self.switcher else None
+        return replace(self, compactor=compactor, switcher=switcher)
+
+    def compact(self, groups: list[Group], since: Since, outcome: Outcome) -> bool:
         """One partition's groups."""
         if self.switcher:
             return self.switcher.run(groups, since, outcome)
@@ -148,7 +155,7 @@ def in_doubt(config: Config, lake: Storage) -> set[str]:
     return found
 
 
-def _planned(lake: Storage, wanted: Wanted, outcome: Outcome) -> list[Group]:
+def _groups(lake: Storage, wanted: Wanted, outcome: Outcome) -> list[Group]:
     listed = Listed()
     groups = find(lake, wanted, listed)
     outcome.partitions, outcome.files_before, outcome.bytes_before = listed.partitions, listed.files, listed.bytes
@@ -156,25 +163,73 @@ def _planned(lake: Storage, wanted: Wanted, outcome: Outcome) -> list[Group]:
     return groups
 
 
-def _estimate(groups: list[Group], wanted: Wanted, outcome: Outcome) -> None:
+def _estimate(plan: list[Planned], outcome: Outcome) -> None:
     """What would be replaced; files become fewer, how much smaller is known only afterwards."""
-    for group in groups:
-        made = max(1, -(-group.bytes // wanted.target))
-        outcome.replaced_files += len(group.files)
-        outcome.written_files += made
-        outcome.files_after += made - len(group.files)
-    outcome.compacted_partitions = len({group.folder for group in groups})
+    outcome.plan = plan
+    outcome.replaced_files = sum(part.files for part in plan)
+    outcome.written_files = sum(part.into for part in plan)
+    outcome.files_after += outcome.written_files - outcome.replaced_files
+    outcome.compacted_partitions = len(plan)
 
 
-def _each(groups: list[Group], do: Callable[[list[Group]], bool], outcome: Outcome) -> None:
-    columns = (TextColumn("compact"), BarColumn(), MofNCompleteColumn(), TextColumn("files"), TimeElapsedColumn())
+def _each(groups: list[Group], tools: Tools, since: Since, outcome: Outcome) -> None:
+    """Each partition, with a bar of the bytes that were read and written; both count, as either may take most of the time."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[files]}"),
+        TimeElapsedColumn(),
+    )
     out = Console(file=sys.stderr)
     with Progress(*columns, console=out, transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("compact", total=sum(len(group.files) for group in groups))
-        for _, some in groupby(groups, lambda group: group.folder):
+        task = bar.add_task("compact", total=2 * sum(group.bytes for group in groups), files="")
+        watched = _Watched(bar, task, sum(len(group.files) for group in groups))
+        shown = tools.watched(watched.watch)
+        for folder, some in groupby(groups, lambda group: group.folder):
             partition = list(some)
-            outcome.compacted_partitions += do(partition)
-            bar.advance(task, sum(len(group.files) for group in partition))
+            bar.update(task, description=" ".join(word.rpartition("=")[2] for word in folder.split("/")))
+            outcome.compacted_partitions += shown.compact(partition, since, outcome)
+            watched.over(partition)
+
+
+@dataclass
+class _Watched:
+    """The bar of a run: files that were read, and partitions that are over."""
+
+    bar: Progress
+    task: TaskID
+    files: int
+    seen: int = 0
+    stage: str = ""
+    done_files: int = 0
+    done_bytes: int = 0
+
+    @property
+    def watch(self) -> Watch:
+        """What the compactor tells."""
+        return Watch(self._read, self._written, self._now)
+
+    def _read(self, size: float) -> None:
+        self.seen, self.stage = self.seen + 1, ""
+        self._show(size)
+
+    def _written(self, size: float) -> None:
+        self._show(size * _WRITING)
+
+    def _now(self, stage: str) -> None:
+        self.stage = f", {stage}"
+        self._show(0)
+
+    def over(self, partition: list[Group]) -> None:
+        """A partition; also what was not read of it, because it was left as it is."""
+        self.done_files += sum(len(group.files) for group in partition)
+        self.done_bytes += 2 * sum(group.bytes for group in partition)
+        self.seen = self.done_files
+        self.bar.update(self.task, completed=self.done_bytes)
+
+    def _show(self, size: float) -> None:
+        self.bar.update(self.task, advance=size, files=f"{self.seen:,} of {self.files:,} files{self.stage}")
 
 
 def show(outcome: Outcome) -> None:
@@ -185,6 +240,8 @@ def show(outcome: Outcome) -> None:
             f"{len(outcome.finished)} compactions that were cut off "
             + ("wait to be finished" if outcome.dry_run else "were finished first")
         )
+    if outcome.plan:
+        _show_plan(out, outcome.plan)
     made = table("", "before", "after", numbers=(1, 2))
     made.add_row(cell("files"), f"{outcome.files_before:,}", f"{outcome.files_after:,}")
     made.add_row(cell("MiB"), f"{outcome.bytes_before / _MIB:,.1f}", f"{outcome.bytes_after / _MIB:,.1f}")
@@ -203,3 +260,15 @@ def show(outcome: Outcome) -> None:
         )
     for note in outcome.skipped:
         out.print(f"left as it is: {note}", markup=False)
+
+
+def _show_plan(out: Console, plan: list[Planned]) -> None:
+    made = table("table", "source", "day", "files", "MiB", "new files", numbers=(3, 4, 5))
+    for part in sorted(plan, key=lambda part: -part.files)[:_SHOWN]:
+        name, source, day = (word.rpartition("=")[2] for word in part.folder.split("/"))
+        made.add_row(
+            cell(name), cell(source), cell(day), f"{part.files:,}", f"{part.bytes / _MIB:,.1f}", f"{part.into:,}"
+        )
+    print_fitting(out, made)
+    if len(plan) > _SHOWN:
+        out.print(f"and {len(plan) - _SHOWN:,} partitions more with fewer files each; --json has all")

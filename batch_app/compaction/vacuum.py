@@ -3,7 +3,7 @@
 - replaced: files in `compacted/` that no reader is sent to any more, and those of compactions that were killed there; in an
   Iceberg lake files that a compaction has replaced and that no snapshot names any more
 - orphans: files that readers see and that no ledger, replay or compaction knows
-- staged: staged files and uncompleted uploads that no entry waits to publish
+- staged: staged files and uncompleted uploads that no entry waits to publish, and such uploads into the checkpoints
 - of Iceberg tables, first: snapshots that no reader was given since, and in the end metadata files that no snapshot needs
 
 It never removes what an entry owns. Where many files are nobody's, the checkpoints are more likely the wrong ones than the
@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -24,28 +23,31 @@ from typing import Any, Final
 from batch_app.audit.compactions import Compactions
 from batch_app.audit.lake import TABLES, LakeFiles
 from batch_app.compaction.book import CompactionBook
-from batch_app.compaction.engine import OWNER, Outcome
+from batch_app.compaction.engine import Outcome
+from batch_app.compaction.origins import OWNER, owner_of
 from batch_app.compaction.plan import Wanted
 from batch_app.compaction.run import Tools, in_doubt, open_tools
-from batch_app.compaction.switching import AREA, GRACE, forget, retired, targets_in_use
+from batch_app.compaction.switching import AREA, GRACE, forget, never_begun, retired, targets_in_use
 from batch_app.dead_letters.book import Book
-from batch_app.output import cell, console, print_fitting, status, table
+from batch_app.output import Working, cell, console, print_fitting, table, working
 from streaming_app.arguments import load_all
 from streaming_app.config import Config, Loaded
 from streaming_app.doctor.findings import identity
 from streaming_app.errors import SinkError
 from streaming_app.journal.ledger import Ledger
-from streaming_app.places import INPUT_SOURCES, checkpoint_of, dead_letters_of
+from streaming_app.places import CHECKPOINTS, INPUT_SOURCES, checkpoint_of, dead_letters_of
 from streaming_app.quality import Suite
 from streaming_app.sink.iceberg import IcebergTables, Needed
-from streaming_app.storage import ObjectInfo, StagedFile, Storage, open_storage
+from streaming_app.storage import ObjectInfo, StagedFile, Storage, is_s3, open_storage
 
-_OURS: Final = re.compile(r"part-(.+)-[0-9a-f]{32}\.parquet")
 _REPLAY: Final = "replay-"
 _SHARE: Final = 10  # orphans that are more than one in so many files
 _FEW: Final = 10  # of which fewer never matter
 _MIB: Final = 1 << 20
-_COMMIT: Final = 3600.0  # seconds at least: metadata of a commit under way are named by nothing yet
+_COMMIT: Final = (
+    3600.0  # seconds at least: metadata of a commit under way are named by nothing yet, nor is a move's document
+)
+_LOOKING: Final = "looking at the ledgers and at every file of the lake"
 _METADATA: Final = (".avro", ".metadata.json")
 
 
@@ -66,7 +68,7 @@ class Removed:
 class Cleaning:
     """What a vacuum removed, or a dry run would. `settled`: partitions that readers were sent back to.
 
-    `strangers`: files of nobody that the sink has not named, which are left alone. Of Iceberg tables: snapshots that `expired`,
+    `moves`: what was written down of moves that were never begun. `strangers`: files of nobody that the sink has not named, which are left alone. Of Iceberg tables: snapshots that `expired`,
     `metadata` files, and files `taken_out` by somebody else: no snapshot names them, and no compaction says where their rows are.
     """
 
@@ -80,6 +82,7 @@ class Cleaning:
     strangers: list[str] = field(default_factory=list)
     finished: list[int] = field(default_factory=list)
     settled: int = 0
+    moves: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; the keys are the attributes."""
@@ -89,8 +92,8 @@ class Cleaning:
 def run(options: argparse.Namespace) -> int:
     """`vacuum`. Raises ConfigError and SinkError."""
     loaded, suite = load_all(options.config, options.overrides)
-    with status("looking at the ledgers and at every file of the lake"):
-        found = vacuum(loaded, suite, options.grace, many=options.many_orphans, dry_run=options.dry_run)
+    with working(_LOOKING) as shown:
+        found = vacuum(loaded, suite, options.grace, many=options.many_orphans, dry_run=options.dry_run, shown=shown)
     if options.json:
         print(json.dumps(found.to_json(), indent=2))  # noqa: T201 - the command's output
     else:
@@ -98,15 +101,28 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def vacuum(loaded: Loaded, suite: Suite, grace: float, *, many: bool = False, dry_run: bool = False) -> Cleaning:
+def vacuum(
+    loaded: Loaded,
+    suite: Suite,
+    grace: float,
+    *,
+    many: bool = False,
+    dry_run: bool = False,
+    shown: Working | None = None,
+) -> Cleaning:
     """Finish what compactions left, then remove what is older than `grace` seconds. Raises ConfigError, SinkError."""
     done = Cleaning(dry_run)
-    vacuum_with(open_tools(loaded, suite, Wanted(), min(grace, GRACE)), loaded.config, grace, done, many=many)
+    vacuum_with(
+        open_tools(loaded, suite, Wanted(), min(grace, GRACE)), loaded.config, grace, done, many=many, shown=shown
+    )
     return done
 
 
-def vacuum_with(tools: Tools, config: Config, grace: float, done: Cleaning, *, many: bool = False) -> None:
+def vacuum_with(
+    tools: Tools, config: Config, grace: float, done: Cleaning, *, many: bool = False, shown: Working | None = None
+) -> None:
     """As `vacuum`, on an opened lake."""
+    remove = _Removing(tools.lake, shown or Working(), done.dry_run)
     if done.dry_run:
         done.finished = [entry.number for entry in tools.book.unfinished()]
     else:
@@ -119,16 +135,32 @@ def vacuum_with(tools: Tools, config: Config, grace: float, done: Cleaning, *, m
     if tools.tables:
         done.expired = tools.tables.expire(before, dry_run=done.dry_run)
     orphans = _orphans(config, tools, before, done, many=many)
-    _remove(tools.lake, orphans, dry_run=done.dry_run)
-    _replaced(tools, before, done)
-    _staged(config, tools, before, done)
-    if tools.tables:
-        _unnamed(config, tools, tools.tables, before, done)
+    remove.files(orphans, "removing files of nobody")
+    _replaced(tools, before, done, remove)
+    _staged(config, tools, before, done, remove)
+    _unnamed(config, tools, before, done, remove)
 
 
-def _remove(lake: Storage, keys: Iterable[str], *, dry_run: bool) -> None:
-    if not dry_run:
-        lake.delete(keys)
+@dataclass(frozen=True)
+class _Removing:
+    """Removes what was found, and shows how far it is."""
+
+    lake: Storage
+    shown: Working
+    dry_run: bool
+
+    def files(self, keys: Sequence[str], what: str) -> None:
+        """Files that readers see, or saw."""
+        if keys and not self.dry_run:
+            self.lake.delete(self.shown.each(keys, what))
+            self.shown.say(_LOOKING)
+
+    def staged(self, files: Sequence[tuple[Storage, StagedFile]]) -> None:
+        """Staged files and uploads."""
+        if files and not self.dry_run:
+            for storage, file in self.shown.each(files, "removing staged files and uploads"):
+                storage.discard(file)
+            self.shown.say(_LOOKING)
 
 
 def _orphans(config: Config, tools: Tools, before: float, done: Cleaning, *, many: bool) -> list[str]:
@@ -142,8 +174,8 @@ def _orphans(config: Config, tools: Tools, before: float, done: Cleaning, *, man
     for info in orphans:
         if info.key in named:
             continue
-        match = _OURS.fullmatch(info.key.rsplit("/", 1)[-1])
-        if not match or not (match[1] in {*INPUT_SOURCES, OWNER} or match[1].startswith(_REPLAY)):
+        owner = owner_of(info.key.rsplit("/", 1)[-1])
+        if not owner or not (owner in {*INPUT_SOURCES, OWNER} or owner.startswith(_REPLAY)):
             done.strangers.append(info.key)
         elif info.modified.timestamp() < before:
             done.orphans.add(info.size)
@@ -175,7 +207,7 @@ def owned(config: Config, lake: Storage, book: CompactionBook) -> Iterator[str]:
         yield from compaction.output_keys
 
 
-def _replaced(tools: Tools, before: float, done: Cleaning) -> None:
+def _replaced(tools: Tools, before: float, done: Cleaning, remove: _Removing) -> None:
     """Folders below `compacted/` that readers were sent back from, and leftovers of killed compactions there."""
     gone = dict(retired(tools.storage, before))
     kept = targets_in_use(tools.storage) - set(gone.values())
@@ -185,13 +217,18 @@ def _replaced(tools: Tools, before: float, done: Cleaning) -> None:
         if folder in gone.values() or (folder not in kept and info.modified.timestamp() < before):
             done.replaced.add(info.size)
             keys.append(info.key)
-    _remove(tools.lake, keys, dry_run=done.dry_run)
-    for token in gone if not done.dry_run else ():
+    remove.files(keys, "removing copies that nobody is sent to")
+    left = never_begun(tools.storage, min(before, time.time() - _COMMIT))
+    done.moves = len(left)
+    for token in (*gone, *left) if not done.dry_run else ():
         forget(tools.storage, token)
 
 
-def _unnamed(config: Config, tools: Tools, tables: IcebergTables, before: float, done: Cleaning) -> None:
+def _unnamed(config: Config, tools: Tools, before: float, done: Cleaning, remove: _Removing) -> None:
     """Of Iceberg tables: replaced files and metadata that no snapshot needs any more."""
+    tables = tools.tables
+    if not tables:
+        return
     compactions = Compactions(tools.book, tools.lake)
     listed = {
         info.key: info for name in TABLES for info in tools.lake.list(name)
@@ -209,7 +246,7 @@ def _unnamed(config: Config, tools: Tools, tables: IcebergTables, before: float,
     for removed, infos in ((done.replaced, replaced), (done.metadata, left)):
         for info in infos:
             removed.add(info.size)
-        _remove(tools.lake, [info.key for info in infos], dry_run=done.dry_run)
+        remove.files([info.key for info in infos], "removing files that no snapshot needs")
 
 
 def _is_left(info: ObjectInfo, needed: Iterable[Needed], before: float) -> bool:
@@ -225,15 +262,26 @@ def _unfinished(book: CompactionBook) -> Iterator[str]:
         yield from (*entry.input_keys, *entry.output_keys)
 
 
-def _staged(config: Config, tools: Tools, before: float, done: Cleaning) -> None:
-    """Staged files that no entry waits to publish."""
-    found = list(tools.lake.abandoned([*TABLES, AREA], datetime.fromtimestamp(before, UTC)))
+def _staged(config: Config, tools: Tools, before: float, done: Cleaning, remove: _Removing) -> None:
+    """Staged files and uploads that no entry waits to publish."""
+    found = list(_begun(config, tools, datetime.fromtimestamp(before, UTC)))
     waiting = {identity(file) for file in _waiting(config, tools)}  # after the listing: a later entry's files are young
-    for file in found:
-        if identity(file) not in waiting:
-            done.staged.add(file.size)
-            if not done.dry_run:
-                tools.lake.discard(file)
+    left = [(storage, file) for storage, file in found if identity(file) not in waiting]
+    for _, file in left:
+        done.staged.add(file.size)
+    remove.staged(left)
+
+
+def _begun(config: Config, tools: Tools, before: datetime) -> Iterator[tuple[Storage, StagedFile]]:
+    """Staged files of the tables; on S3 also uploads into checkpoints, which Spark or a large object leaves when it is killed.
+
+    Only into folders that a lake has there: the checkpoints may lie beside another lake's.
+    """
+    yield from ((tools.lake, file) for file in tools.lake.abandoned([*TABLES, AREA], before))
+    root = config.lake.checkpoint_root()
+    if is_s3(root):
+        checkpoints = open_storage(root, config.lake.s3.storage_options())
+        yield from ((checkpoints, file) for file in checkpoints.abandoned(CHECKPOINTS, before))
 
 
 def _waiting(config: Config, tools: Tools) -> Iterator[StagedFile]:
@@ -261,6 +309,12 @@ def show(done: Cleaning) -> None:
         out.print(f"{done.settled:,} compacted partitions are read in their own folders again")
     if done.expired:
         out.print(f"{done.expired:,} snapshots of Iceberg tables " + ("would expire" if done.dry_run else "expired"))
+    if done.moves:
+        out.print(
+            f"{done.moves:,} moves of partitions that were never begun "
+            + ("would be" if done.dry_run else "were")
+            + " forgotten"
+        )
     for key in done.taken_out:
         out.print(
             f"left as it is: {key} is in a ledger, but no snapshot names it and no compaction has replaced it: an engine took it"

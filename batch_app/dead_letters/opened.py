@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from batch_app.compaction.book import CompactionBook
 from batch_app.dead_letters.book import Action, Book
 from batch_app.dead_letters.decoding import CsvHeaders, RowDecoders
 from batch_app.dead_letters.records import Records
@@ -52,12 +53,14 @@ def open_letters(loaded: Loaded, suite: Suite, selection: Selection) -> Opened:
     storage = config.lake.s3.storage_options()
     lake, tables = open_storage(config.lake.root, storage), open_iceberg(loaded)
     require_whole_files(tables, "dead-letters", [DEAD_LETTER])
-    moved = Switches(open_storage(compactions_of(config), storage)) if config.catalog.moves_partitions else None
+    compactions = open_storage(compactions_of(config), storage)
+    moved = Switches(compactions) if config.catalog.moves_partitions else None
     book = Book(open_storage(dead_letters_of(config), storage), lake, moved, _table_commit(tables)).read()
     sources = [name for name, label in INPUT_SOURCES.items() if label is InputSource.BATCH]
     headers = CsvHeaders(*(ReadLog(open_storage(checkpoint_of(config, name), storage)) for name in sources))
     decoders = RowDecoders(loaded.dataset, headers, config.sources.csv.delimiter)
-    return Opened(loaded, suite, selection, DeadLetters(as_read(lake, tables), book.taken), book, decoders)
+    letters = DeadLetters(as_read(lake, tables), book.taken, None if tables else CompactionBook(compactions, lake))
+    return Opened(loaded, suite, selection, letters, book, decoders)
 
 
 def _table_commit(tables: IcebergTables | None) -> Callable[[Action], None]:

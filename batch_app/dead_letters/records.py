@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 
 from batch_app.dead_letters.book import Book
 from batch_app.dead_letters.decoding import RowDecoders
+from batch_app.dead_letters.listing import DeadFile
 from batch_app.dead_letters.selection import Selection
-from batch_app.dead_letters.table import ACTION, COLUMNS, ID, DeadFile, DeadLetters
+from batch_app.dead_letters.table import ACTION, COLUMNS, ID, DeadLetters
 from streaming_app.errors import ConfigError, SinkError
 from streaming_app.schema import INGESTED_AT, Dataset, Decoded, InputSource, Judged
 

@@ -15,8 +15,9 @@ import pyarrow.compute as pc
 
 from batch_app.dead_letters.book import Book
 from batch_app.dead_letters.decoding import RowDecoders, raw_bytes
+from batch_app.dead_letters.listing import DeadFile
 from batch_app.dead_letters.selection import Selection
-from batch_app.dead_letters.table import ACTION, SOURCE, DeadFile, DeadLetters
+from batch_app.dead_letters.table import ACTION, SOURCE, DeadLetters
 from streaming_app.schema import Dataset, Decoded, InputSource, Judged
 
 STORE: Final = "store_id"

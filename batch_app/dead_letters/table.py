@@ -2,6 +2,9 @@
 
 Filters are pushed down to Parquet's row groups where Parquet can answer them; what it cannot (a reason in a list, a text
 in bytes that are no UTF-8) is looked at afterwards.
+
+Guarantee: each dead letter that was there when a scan began is in it once, while compactions replace files. When one takes a file
+that is still to be read, its partition is listed again, and of what is new there the letters that were given are left out.
 """
 
 from __future__ import annotations
@@ -9,21 +12,24 @@ from __future__ import annotations
 import base64
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from batch_app.compaction.book import CompactionBook
+from batch_app.compaction.seen_once import MOST_LISTINGS
 from batch_app.dead_letters.book import ID_LENGTH, Ids, Taken
+from batch_app.dead_letters.listing import DeadFile, Listing
 from batch_app.dead_letters.selection import Selection
 from streaming_app.errors import SinkError
-from streaming_app.schema import DEAD_DATE, DEAD_LETTER, INGESTED_AT, INPUT_SOURCE, Decoded, InputSource, Judged
+from streaming_app.schema import DEAD_DATE, INGESTED_AT, INPUT_SOURCE, Decoded, Judged
 from streaming_app.storage import Storage, is_s3
 
 ID: Final = "dead_letter_id"
@@ -51,40 +57,48 @@ _S3_THREADS: Final = 16
 _FILES_AHEAD: Final = 4  # per thread: bounds how much is in memory before it is asked for
 
 
-@dataclass(frozen=True)
-class DeadFile:
-    """One file, with what its path says."""
+@dataclass
+class _Read:
+    """What was read of one partition: its files, and the ids that were given. Memory: 32 bytes an id, of one partition."""
 
-    key: str
-    size: int
-    input_source: InputSource
-    day: str
+    partition: str = ""
+    files: set[str] = field(default_factory=set)
+    ids: list[Ids] = field(default_factory=list)
+    listed_again: bool = False
+
+    def new(self, file: DeadFile, found: _Found) -> pa.Table:
+        """A file's rows without those that were given."""
+        self.files.add(file.key)
+        given = np.isin(found.ids, np.concatenate(self.ids)) if self.listed_again and self.ids else None
+        self.ids.append(found.ids)
+        return found.rows if given is None else found.rows.filter(pa.array(~given))
+
+
+class _Found(NamedTuple):
+    """A file's selected rows, and their ids."""
+
+    ids: Ids
+    rows: pa.Table
 
 
 @dataclass
 class DeadLetters:
-    """The dead letters of one lake. `taken` says which of them were replayed or discarded; safe for several threads."""
+    """The dead letters of one lake. `taken` says which of them were replayed or discarded; safe for several threads.
+
+    `compactions`: see Listing.
+    """
 
     storage: Storage
     taken: Taken = field(default_factory=Taken)
+    compactions: CompactionBook | None = None
 
     def files(self, selection: Selection) -> list[DeadFile]:
-        """Files that may hold what is selected, newest day first. Lists single days where the range is short."""
-        found = []
-        for source in tuple(InputSource) if selection.labels or not selection.inputs else selection.inputs:
-            folder = f"{DEAD_LETTER}/{INPUT_SOURCE}={source}"
-            days = selection.days()
-            folders = [folder] if days is None else [f"{folder}/{DEAD_DATE}={day}" for day in days]
-            found += [file for name in folders for file in self._listed(name, source, selection)]
-        return sorted(found, key=lambda file: (file.day, file.key), reverse=True)
+        """Files that may hold what is selected, newest day first."""
+        return self._listing.files(selection)
 
-    def _listed(self, folder: str, source: InputSource, selection: Selection) -> Iterator[DeadFile]:
-        for info in self.storage.list(folder):
-            parts = info.key.split("/")
-            day = next((part.partition("=")[2] for part in parts if part.startswith(f"{DEAD_DATE}=")), "")
-            visible = not any(part.startswith(("_", ".")) for part in parts)
-            if visible and day and parts[-1].endswith(".parquet") and selection.has_day(day):
-                yield DeadFile(info.key, info.size, source, day)
+    @property
+    def _listing(self) -> Listing:
+        return Listing(self.storage, self.compactions)
 
     def scan(
         self,
@@ -94,23 +108,62 @@ class DeadLetters:
         state: str = "open",
         files: Sequence[DeadFile] | None = None,
     ) -> Iterator[tuple[DeadFile, pa.Table]]:
-        """Each file's selected rows, in order of `files`; never an empty table.
+        """Each file's selected rows, a partition's files one after the other; never an empty table.
 
-        `state`: open | taken | any. Columns are those of `COLUMNS` and `ACTION`. Raises SinkError for a file that is no
-        sound Parquet.
+        `state`: open | taken | any. `files`: those of `files(selection)` unless given. Columns are those of `COLUMNS` and
+        `ACTION`. Raises SinkError for a file that is no sound Parquet, and for one that goes again and again.
         """
         todo = self.files(selection) if files is None else files
-        threads = _S3_THREADS if is_s3(self.storage.uri) else min(4, os.cpu_count() or 1)
-        running: deque[tuple[DeadFile, Future[pa.Table]]] = deque()
-        with ThreadPoolExecutor(threads, "dead-letters") as pool:
-            for file in todo:
-                if len(running) >= threads * _FILES_AHEAD:
-                    yield from _unless_empty(*running.popleft())
-                running.append((file, pool.submit(self._read, file, selection, columns, state)))
-            while running:
-                yield from _unless_empty(*running.popleft())
 
-    def _read(self, file: DeadFile, selection: Selection, columns: Sequence[str], state: str) -> pa.Table:
+        def read(file: DeadFile) -> _Found:
+            return self._read(file, selection, columns, state)
+
+        done = _Read()
+        for file, found in self._ahead(todo, read):
+            if file.partition != done.partition:
+                done = _Read(file.partition)
+            if done.listed_again:  # and what was left of the partition is read
+                continue
+            try:
+                rows = done.new(file, found.result())
+            except FileNotFoundError:
+                yield from self._again(done, read)
+                continue
+            if rows.num_rows:
+                yield file, rows
+
+    def _ahead(
+        self, files: Sequence[DeadFile], read: Callable[[DeadFile], _Found]
+    ) -> Iterator[tuple[DeadFile, Future[_Found]]]:
+        """Each file and what comes of it, read side by side before it is asked for."""
+        threads = _S3_THREADS if is_s3(self.storage.uri) else min(4, os.cpu_count() or 1)
+        running: deque[tuple[DeadFile, Future[_Found]]] = deque()
+        with ThreadPoolExecutor(threads, "dead-letters") as pool:
+            for file in files:
+                if len(running) >= threads * _FILES_AHEAD:
+                    yield running.popleft()
+                running.append((file, pool.submit(read, file)))
+            yield from running
+
+    def _again(self, done: _Read, read: Callable[[DeadFile], _Found]) -> Iterator[tuple[DeadFile, pa.Table]]:
+        """What was not given yet of a partition in which a file has gone."""
+        done.listed_again = True
+        for _ in range(MOST_LISTINGS if self.compactions else 0):
+            left = [file for file in self._listing.again(done.partition) if file.key not in done.files]
+            try:
+                for file in left:
+                    rows = done.new(file, read(file))
+                    if rows.num_rows:
+                        yield file, rows
+            except FileNotFoundError:
+                continue
+            return
+        raise SinkError(
+            f"files of {self.storage.uri}/{done.partition} went while they were read; run the command again"
+        )
+
+    def _read(self, file: DeadFile, selection: Selection, columns: Sequence[str], state: str) -> _Found:
+        """Raises FileNotFoundError where a compaction was faster."""
         needed = {ID, *(name for name in columns if name in SCHEMA.names)}
         needed |= {Judged.REASONS.value} if selection.reasons else set()
         needed |= {Judged.RAW.value, Judged.RAW_ENCODING.value, Decoded.POSITION.value} if selection.text else set()
@@ -121,14 +174,14 @@ class DeadLetters:
                 filter=_pushed(selection, file),
             )
         except FileNotFoundError:
-            return SCHEMA.empty_table()
+            raise
         except (pa.ArrowException, OSError) as error:
             where = f"{self.storage.uri}/{file.key}"
             raise SinkError(
                 f"{where} is no sound Parquet file ({_one_line(error)}); restore it from a backup"
             ) from error
         table = self._with_action(_afterwards(table, selection), state)
-        return _with_partitions(table, file, columns).select(list(columns))
+        return _Found(fixed_ids(table.column(ID)), _with_partitions(table, file, columns).select(list(columns)))
 
     def _fragment(self, file: DeadFile) -> Any:
         if not is_s3(self.storage.uri) and Path(self.storage.uri).is_dir():
@@ -151,12 +204,6 @@ def _local() -> Any:
     from pyarrow import fs  # noqa: PLC0415 - 20 ms that a lake on S3 does not need
 
     return fs.LocalFileSystem()
-
-
-def _unless_empty(file: DeadFile, found: Future[pa.Table]) -> Iterator[tuple[DeadFile, pa.Table]]:
-    table = found.result()
-    if table.num_rows:
-        yield file, table
 
 
 def fixed_ids(column: Any) -> Ids:

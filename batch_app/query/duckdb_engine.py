@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+import pyarrow as pa
+
 from batch_app.query.answer import Answer
 from batch_app.query.named import NamedQuery
 from streaming_app.errors import ConfigError, SinkError
@@ -35,7 +37,7 @@ def ask(sql: str, tables: Mapping[str, Any], views: Mapping[str, NamedQuery]) ->
     _one_select(duckdb, sql)
     connection = duckdb.connect(config={"enable_external_access": "false"})
     for name, table in tables.items():
-        connection.register(name, table)
+        _register(connection, name, table)
     for view in views.values():
         _define(duckdb, connection, view)
     try:
@@ -60,6 +62,17 @@ def _one_select(duckdb: Any, sql: str) -> None:
         raise _explained(duckdb, error) from None
     if len(statements) != 1 or statements[0].type.name not in _READS:
         raise ConfigError("write one SELECT: `query` reads the lake and changes nothing")
+
+
+def _register(connection: Any, name: str, table: Any) -> None:
+    """A table; its times are shown without their zone, as Athena shows them. Conditions on partitions go down to the listing."""
+    times = [field.name for field in table.schema if pa.types.is_timestamp(field.type) and field.type.tz]
+    if not times:
+        connection.register(name, table)
+        return
+    connection.register(f"_{name}", table)
+    plain = ", ".join(f'"{time}" AT TIME ZONE \'UTC\' AS "{time}"' for time in times)
+    connection.execute(f"CREATE VIEW {name} AS SELECT * REPLACE ({plain}) FROM _{name}")  # noqa: S608 - our own names
 
 
 def _define(duckdb: Any, connection: Any, view: NamedQuery) -> None:

@@ -1,7 +1,8 @@
 """The lake's two tables as pyarrow datasets: local folders and S3, the declared schema, visible files only.
 
 The schema is the dataset's, not that of the first file, so a file from before a column was added reads as null there.
-Times are without a zone and in UTC, as Athena shows them.
+Times are in UTC with their zone, as the files have them: pyarrow compares a condition with the statistics of row groups, and
+refuses to where one side has no zone.
 
 Guarantee: each row that was visible when the listing began is in the tables once, whatever a compaction does meanwhile
 (seen_once.py; in an Iceberg lake the table itself names its files). A file that it removes between the listing and the reading makes the query fail, never count less.
@@ -84,10 +85,9 @@ def _without(table: Any, out: set[str]) -> Any:
 
 
 def schema_of(table: str, dataset: Dataset) -> pa.Schema:
-    """A table's columns without its partitions; times without their zone."""
+    """A table's columns without its partitions."""
     schema = clean_schema(dataset) if table == CLEAN else DEAD_LETTER_SCHEMA
-    fields = [pa.field(item.name, pa.timestamp("us")) if pa.types.is_timestamp(item.type) else item for item in schema]
-    return pa.schema([field.with_metadata(None) for field in fields])
+    return pa.schema([field.with_metadata(None) for field in schema])
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -12,6 +13,9 @@ import pytest
 
 from batch_app.audit import Kind, audit
 from batch_app.cli import main
+from batch_app.compaction.engine import Outcome
+from batch_app.compaction.plan import Planned, Wanted
+from batch_app.compaction.run import show
 from batch_app.query.duckdb_engine import ask as query
 from batch_app.query.run import _begun
 from batch_app.query.tables import open_tables
@@ -118,6 +122,47 @@ def test_a_dry_run_says_what_would_be_done_and_changes_nothing(local, tmp_path, 
         assert planned[name] == done[name], name
 
 
+def test_the_plan_of_a_dry_run_names_each_partition(local, tmp_path, capsys):
+    planned = compact(local, tmp_path, capsys, "--all", "--dry-run")["plan"]
+    assert len(planned) == 6
+    assert planned == sorted(planned, key=lambda part: part["folder"])
+    for part in planned:
+        inside = list(local.lake().list(part["folder"]))
+        assert (part["files"], part["bytes"], part["into"]) == (len(inside), sum(info.size for info in inside), 1)
+    arguments = ["compact", "--config", local.config_file(tmp_path), "--min-files", "2", "--all", "--dry-run"]
+    assert main(arguments) == 0
+    shown = [line.split() for line in capsys.readouterr().out.splitlines()]
+    for part in planned:
+        table, source, day = (word.rpartition("=")[2] for word in part["folder"].split("/"))
+        assert [table, source, day, str(part["files"]), "0.0", "1"] in shown
+
+
+def test_a_long_plan_is_shown_in_part(capsys):
+    plan = [Planned(f"clean/input_source=stream/order_date={day}", 9 + day, 1 << 20, 1) for day in range(60)]
+    show(Outcome(dry_run=True, plan=plan))
+    lines = capsys.readouterr().out.splitlines()
+    assert "and 10 partitions more" in "".join(lines)
+    assert len(lines) < 70
+
+
+def test_outputs_of_a_compaction_are_compacted_again_to_a_larger_size_and_stay_proved(local, tmp_path, orders):
+    """Each has a part of the rows of one file, so they share its moment."""
+    book = open_storage(f"{local.root}/checkpoints/compaction")
+
+    def compacted(target: int):
+        made = compactor(local.lake(), book, orders, budget=1)
+        small = replace(made.options, row_group_bytes=1, target_file_bytes=target)
+        return compact_all(replace(made, options=small), Wanted(min_files=2))
+
+    first = compacted(7500)
+    assert first.written_files > 6  # more than one in some partitions
+    again = compacted(1 << 20)
+    assert (again.skipped, len(files(local))) == ([], 6)
+    report = audited(local, tmp_path)
+    assert report.ok, report.differences
+    assert compacted(1 << 20).replaced_files == 0
+
+
 def test_filters_leave_other_partitions_alone(local, tmp_path, capsys):
     outcome = compact(local, tmp_path, capsys, "--table", "clean", "--input-source", "stream", "--since", "2026-03-02")
     assert (outcome["partitions"], outcome["compacted_partitions"]) == (1, 1)
@@ -217,6 +262,24 @@ def test_query_counts_each_row_once_where_a_compaction_was_cut_off(lake, tmp_pat
     assert ask(lake, tmp_path, capsys) == counts
     compact(lake, tmp_path, capsys)
     assert ask(lake, tmp_path, capsys) == counts
+
+
+@pytest.mark.parametrize("changes", [2, 3])
+def test_dead_letters_count_each_letter_once_where_a_compaction_was_cut_off(lake, tmp_path, orders, capsys, changes):
+    def counted() -> int:
+        assert main(["dead-letters", "summary", "--config", lake.config_file(tmp_path), "--format", "json"]) == 0
+        return json.loads(capsys.readouterr().out)["open"]
+
+    count = counted()
+    assert count > 0
+    book = CutOffStorage(open_storage(f"{lake.root}/checkpoints/compaction", lake.storage), 1)
+    cut_off = compactor(CutOffStorage(lake.lake(), changes - 1), book, orders)
+    with pytest.raises(Cut):
+        compact_all(cut_off, Wanted(tables=("dead_letter",), min_files=2))
+    assert any("part-compact-" in key for key in files(lake))
+    assert counted() == count
+    compact(lake, tmp_path, capsys)
+    assert counted() == count
 
 
 def ask(lake: LakeBuilder, folder: Path, capsys) -> list[dict]:

@@ -15,7 +15,9 @@ from streaming_app.arguments import load_all
 from streaming_app.cli import main as service
 from streaming_app.sink.commit import Committer
 from streaming_app.sink.datasource import TaskWriter
+from streaming_app.storage import StorageOptions
 from tests.audit_lake import REPOSITORY, LakeBuilder, file_read, healthy_lake, judged
+from tests.moto_server import CREDENTIALS, REGION, moto_server
 from tests.query_lake import write_orders
 
 
@@ -78,9 +80,9 @@ FIELDS = (
 )  # fmt: skip
 
 
-def rescued_lake(folder, orders, fields=FIELDS, iceberg=None) -> tuple[LakeBuilder, str]:
+def rescued_lake(folder, orders, fields=FIELDS, *, iceberg=None, root="", storage=None) -> tuple[LakeBuilder, str]:
     """A batch whose rows hold what the dataset did not know then."""
-    lake = LakeBuilder(str(folder / "lake"), orders, iceberg=iceberg or {})
+    lake = LakeBuilder(root or str(folder / "lake"), orders, storage or StorageOptions(), iceberg=iceberg or {})
     rows = judged(orders, [f"a.csv#{row}" for row in range(1, len(fields) + 1)])
     for name, column in {
         "rescued_data": pa.array(fields, pa.string()),
@@ -148,6 +150,36 @@ def test_rescue_of_an_iceberg_table_is_a_commit_for_each_file(tmp_path, orders, 
     for command in (["audit"], ["compact", "--all", "--min-files", "1"], ["vacuum", "--grace", "0s"], ["audit"]):
         assert main([*command, "--config", config]) == 0
     assert not any(path.exists() for path in before)
+
+
+def test_rescue_with_a_catalog_sends_readers_to_the_new_files_and_back(tmp_path, orders, capsys, monkeypatch):
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    with moto_server() as aws:
+        aws.client("s3").create_bucket(Bucket="lake")
+        storage = StorageOptions(aws.url, REGION, path_style=True)
+        _, config = rescued_lake(tmp_path, orders, root="s3://lake/a", storage=storage)
+        change(config, tmp_path, lambda document: document["columns"].append({"name": "tip", "type": "string"}))
+        settings = json.loads(Path(config).read_text())
+        glue = {"type": "glue", "database": "qsr", "region": REGION, "endpoint_url": aws.url}
+        Path(config).write_text(json.dumps({**settings, "catalog": glue}))
+        assert main(["catalog", "sync", "--config", config]) == 0
+
+        def places() -> list[str]:
+            found = aws.client("glue").get_partitions(DatabaseName="qsr", TableName="clean")["Partitions"]
+            return sorted(partition["StorageDescriptor"]["Location"].rstrip("/") for partition in found)
+
+        home = places()
+        done = run(capsys, "backfill", "--rescue", "tip", "--config", config)
+        assert (done["switched"], done["files"], done["rows"], done["skipped"]) == (2, 2, 5, [])
+        assert all(place.startswith("s3://lake/a/compacted/") for place in places())
+        assert {tip for tip, _ in tips(capsys, config)} == {None}  # the own folder is as it was
+        again = run(capsys, "backfill", "--rescue", "tip", "--config", config)
+        assert (again["files"], len(again["skipped"])) == (0, 2)
+        assert run(capsys, "vacuum", "--grace", "0s", "--config", config)["settled"] == 2
+        assert places() == home
+        assert sum(tip is not None for tip, _ in tips(capsys, config)) == 4
+        assert main(["audit", "--config", config]) == 0
 
 
 def test_only_the_days_asked_for_are_rewritten(tmp_path, orders, capsys):

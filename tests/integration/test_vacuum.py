@@ -12,6 +12,7 @@ import pytest
 
 from batch_app.audit import audit
 from batch_app.cli import main
+from streaming_app.journal.switches import Switch, Switches
 from streaming_app.places import compactions_of
 from streaming_app.storage import StorageOptions, open_storage
 from tests.audit_lake import LakeBuilder, healthy_lake
@@ -130,6 +131,24 @@ def test_uncompleted_uploads_go_on_s3(aws, orders, tmp_path, capsys):
     assert files(lake) == before
 
 
+def test_uncompleted_uploads_into_the_checkpoints_go_and_those_of_others_stay(aws, orders, tmp_path, capsys):
+    lake = s3_lake(aws, orders)
+    bucket = lake.root.split("/")[2]
+    s3 = aws.client("s3")
+    ours = [
+        "checkpoints/kinesis/offsets/7",
+        "checkpoints/compaction/entries/folded/1.jsonl.gz",
+        "checkpoints/csv/commits/3",
+    ]
+    others = ["checkpoints/of_somebody/else", "raw/upload.csv"]
+    for key in (*ours, *others):
+        s3.create_multipart_upload(Bucket=bucket, Key=f"a/lake/{key}")
+    assert vacuum(lake, tmp_path, capsys, "--grace", "0s", "--dry-run")["staged"]["files"] == len(ours)
+    assert vacuum(lake, tmp_path, capsys, "--grace", "0s")["staged"]["files"] == len(ours)
+    left = [upload["Key"] for upload in s3.list_multipart_uploads(Bucket=bucket)["Uploads"]]
+    assert sorted(left) == sorted(f"a/lake/{key}" for key in others)
+
+
 def glue_config(lake: LakeBuilder, folder: Path, aws) -> str:
     config = json.loads(Path(lake.config_file(folder)).read_text())
     file = folder / "glue.json"
@@ -174,6 +193,22 @@ def test_with_glue_readers_are_sent_to_the_new_files_and_back_and_the_copies_go(
     assert not [key for key in files(lake) if key.startswith("compacted")]
     moves = open_storage(compactions_of(lake.loaded(tmp_path)[0].config), lake.storage)
     assert not list(moves.list("moves"))
+
+
+def test_moves_that_were_written_down_and_never_begun_are_forgotten(lake, tmp_path, capsys):
+    book = open_storage(f"{lake.root}/checkpoints/compaction")
+    old, young, under_way, retired = (f"moves/{name}.json" for name in ("old", "young", "open", "retired"))
+    for key in (old, young, under_way, retired):
+        book.put(key, b"{}")
+    Switches(book).begin(Switch("open", STREAM, "compacted/x/y", time.time(), switched=True))
+    book.put("retired/retired.json", json.dumps({"target": "compacted/z"}).encode())
+    hours_ago = time.time() - 2 * 3600
+    for key in (old, under_way, retired):
+        os.utime(Path(book.uri, key), (hours_ago, hours_ago))
+    assert vacuum(lake, tmp_path, capsys, "--grace", "1h", "--dry-run")["moves"] == 1
+    assert vacuum(lake, tmp_path, capsys, "--grace", "1h")["moves"] == 1
+    assert [info.key for info in book.list("moves")] == [under_way, retired, young]
+    assert vacuum(lake, tmp_path, capsys, "--grace", "0s")["moves"] == 0  # a young one may be about to begin
 
 
 def test_an_interrupted_settlement_is_ended_by_vacuum(lake, tmp_path, capsys):

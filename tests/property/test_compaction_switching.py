@@ -8,48 +8,31 @@ from contextlib import suppress
 
 import pytest
 
-from batch_app.compaction.engine import Outcome
-from batch_app.compaction.plan import Listed, Wanted, find
+from batch_app.compaction.book import AlreadyReplacedError, Compaction
+from batch_app.compaction.engine import Outcome, _Merge
+from batch_app.compaction.plan import File, Group, Listed, Wanted, find
 from batch_app.compaction.switching import Switcher, retired
 from streaming_app.journal.switches import Switches
+from streaming_app.sink.parquet_files import TableFiles
 from tests.compaction_lake import (
     START,
     canonical,
     clean_rows,
+    compact,
     compactor,
     positions,
+    rescue,
     tables,
     timedelta,
     write,
     write_files,
 )
 from tests.memory_storage import Cut, MemoryStorage
+from tests.stepping import CHANGES, Stepped
 
 FOLDER = "clean/input_source=stream/order_date=2026-03-01"
 OTHER = "clean/input_source=stream/order_date=2026-03-02"
-CHANGES = {"put", "put_if_absent", "delete", "publish", "discard", "copy", "switch"}
 READS = {"list", "info", "folder"}  # files are read by several threads
-
-
-class Stepped:
-    """Passes calls on; before and after each one, `step` may do something, or end the process."""
-
-    def __init__(self, inner, step, names=CHANGES):
-        self._inner, self._step, self._names = inner, step, names
-
-    def __getattr__(self, name):
-        method = getattr(self._inner, name)
-        if name not in self._names:
-            return method
-
-        def call(*arguments):
-            self._step(name, before=True)
-            result = method(*arguments)
-            result = iter(list(result)) if name == "list" else result
-            self._step(name, before=False)
-            return result
-
-        return call
 
 
 class FolderCatalog:
@@ -128,7 +111,7 @@ class World:
     def compact(self, switcher) -> Outcome:
         outcome = Outcome(dry_run=False)
         waiting = switcher.finish(outcome)
-        since = switcher.compactor.book.newest()
+        since = switcher.compactor.book.since()
         groups = find(switcher.compactor.lake, Wanted(min_files=2), Listed())
         for folder, some in itertools.groupby(groups, lambda group: group.folder):
             if folder not in waiting:
@@ -312,6 +295,30 @@ def test_a_batch_that_is_never_published_keeps_the_partition_where_it_is(orders)
     world.check()
 
 
+def test_a_move_that_was_given_up_by_half_and_then_made_is_not_for_vacuum(orders):
+    def run(at: int) -> int:
+        world, made = World(orders), [0]
+        batch = world.write()
+        next(batch)
+
+        def step(name, *, before):
+            made[0] += before
+            if made[0] > at:
+                raise Cut
+
+        with suppress(Cut):
+            world.compact(world.switcher(step))
+        list(batch)
+        world.compact(world.switcher())
+        world.check()
+        gone = {folder for _, folder in retired(world.book, float("inf"))}
+        assert gone.isdisjoint(world.catalog.places.values()), at
+        return made[0]
+
+    for at in range(run(10**6)):
+        run(at)
+
+
 def test_a_batch_that_is_taken_back_leaves_no_rows_where_readers_are_sent(orders):
     """Its first file is visible in doubt while the compaction looks; then recovery takes it back and writes it anew."""
     world = World(orders)
@@ -340,3 +347,137 @@ def test_a_partition_that_the_catalog_has_elsewhere_is_left_alone(orders):
     outcome = world.compact(world.switcher())
     assert any("elsewhere" in note for note in outcome.skipped)
     assert world.catalog.folder(FOLDER) == "somewhere/else"
+
+
+def rewrite_each(world):
+    """What `backfill --rescue` does without this catalog in its configuration: one file for one, no notes asked."""
+    made = compactor(world.lake, world.book, world.orders)
+    since = made.book.since()
+    for info in list(world.lake.list("clean")):
+        group = Group("/".join(info.key.split("/")[:3]), (File(info.key, info.size, 0.0),))
+        rewritten = rewritten_alone(made, group)
+        with suppress(AlreadyReplacedError):
+            made.book.commit(rewritten, since)
+
+
+def rewritten_alone(made, group):
+    merge = _Merge(made, group, Outcome(dry_run=False))
+    writer = TableFiles(made.lake, made._sink(group), group.table, merge.schema)
+    outputs = merge.write(group.files, writer)
+    return Compaction.of(made.new_token(), group.folder, merge.inputs, outputs, merge.proof)
+
+
+def without_the_catalog(world):
+    compact(compactor(world.lake, world.book, world.orders))
+
+
+def with_the_catalog(world):
+    world.compact(world.switcher())
+
+
+def with_the_catalog_and_back(world):
+    world.compact(world.switcher())
+    world.settle(world.switcher())
+
+
+def rescue_with_the_catalog(world):
+    switcher = world.switcher()
+    rescue(switcher.compactor, world.book, switcher)
+
+
+def unlike_steps(orders) -> int:
+    total = [0]
+
+    def count(name, *, before):
+        total[0] += before
+
+    world = World(orders)
+    world.compact(world.switcher(count, CHANGES | READS))
+    world.settle(world.switcher(count, CHANGES | READS))
+    return total[0]
+
+
+@pytest.mark.parametrize(
+    "rival", [rewrite_each, rescue_with_the_catalog, without_the_catalog, with_the_catalog, with_the_catalog_and_back]
+)
+def test_whoever_replaces_files_between_any_two_steps_doubles_no_row_of_a_switched_partition(orders, rival):
+    """Another one acts whole before one step; from its end on each reader sees each row once, also within the grace period."""
+    for at in range(1, unlike_steps(orders) + 1):
+        world = World(orders)
+        made = [0]
+
+        def step(name, *, before, world=world, made=made, at=at):
+            made[0] += before
+            if before and made[0] == at:
+                rival(world)
+            if made[0] >= at:
+                world.check()
+
+        world.compact(world.switcher(step, CHANGES | READS))
+        world.check()
+        world.settle(world.switcher(step, CHANGES | READS))
+        world.settle(world.switcher())
+        world.check()
+        assert len(positions(world.lake)) == len(set(positions(world.lake))) == len(world.published), at
+        assert not Switches(world.book).open()
+
+
+def test_readers_of_a_catalog_see_each_row_once_at_every_step_of_a_rescue(orders):
+    world = World(orders)
+    steps = [0]
+    writer = itertools.chain.from_iterable(world.write() for _ in itertools.count())
+
+    def step(name, *, before):
+        steps[0] += 1
+        world.check()
+        next(writer)
+        world.check()
+
+    switcher = world.switcher(step, CHANGES | READS, wait=lambda _: step("wait", before=True))
+    outcome = rescue(switcher.compactor, world.book, switcher)
+    assert (outcome.switched, outcome.skipped) == (2, [])
+    assert outcome.files >= 6
+    assert not any("tip" in rows.column_names for rows in tables(world.lake).values())  # the own folder is as it was
+    world.settle(world.switcher(step, CHANGES | READS))
+    world.check()
+    assert steps[0] > 100
+    assert world.catalog.places == {FOLDER: FOLDER, OTHER: OTHER}
+    tips = [
+        tip for rows in tables(world.lake).values() if "tip" in rows.column_names for tip in rows["tip"].to_pylist()
+    ]
+    assert set(tips) >= {"1", "3", "5", "7", "9", "11", "101", "103", "105"}
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_a_rescue_cut_off_at_every_change_is_ended_by_the_next_commands(orders, before):
+    def run(at: int | None):
+        world, made = World(orders), [0]
+
+        def step(name, *, before):
+            made[0] += before is cut_before
+            if at is not None and made[0] > at:
+                raise Cut
+            world.check()
+
+        cut_before = before
+        with suppress(Cut):
+            switcher = world.switcher(step)
+            rescue(switcher.compactor, world.book, switcher)
+            world.settle(world.switcher(step))
+        list(world.write())
+        world.check()
+        for _ in range(2):
+            world.settle(world.switcher())
+            switcher = world.switcher()
+            rescue(switcher.compactor, world.book, switcher)
+            world.check()
+        world.settle(world.switcher())
+        world.check()
+        assert len(positions(world.lake)) == len(set(positions(world.lake))) == len(world.published)
+        assert not Switches(world.book).open()
+        left = [row for rows in tables(world.lake).values() for row in rows["rescued_data"].to_pylist()]
+        assert set(left) == {None}
+        return made[0]
+
+    for at in range(run(None)):
+        run(at)

@@ -84,7 +84,7 @@ class Lake:
         """What the command does."""
         tools, outcome = self.tools(shared), Outcome(dry_run=False)
         outcome.finished = tools.book.finish()
-        since = tools.book.newest()
+        since = tools.book.since()
         for group in find(tools.as_read, Wanted(min_files=2), Listed()):
             tools.compactor.run(group, since, outcome)
         return outcome

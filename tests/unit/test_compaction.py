@@ -174,6 +174,33 @@ def test_a_file_whose_moment_is_another_owners_too_is_left_alone(lake, orders):
     assert "same microsecond" in skipped(lake, orders)
 
 
+@pytest.mark.parametrize("owner", ["kinesis", "backfill_stream"])
+def test_whose_a_moment_is_stays_known_when_its_file_was_compacted(orders, owner):
+    lake, book = MemoryStorage(), MemoryStorage()
+    write_files(lake, orders, 2)
+    compact(compactor(lake, book, orders))
+    write(lake, orders, "clean", clean_rows(orders, 900, 3, START), owner=owner)  # the first file's moment
+    outcome = compact(compactor(lake, book, orders))
+    assert any("same microsecond" in note for note in outcome.skipped) is (owner != "kinesis")
+    assert len(list(lake.list("clean"))) == (1 if owner == "kinesis" else 2)
+
+
+def test_outputs_with_rows_that_two_owners_wrote_at_one_moment_are_not_merged(orders):
+    lake, book = MemoryStorage(), MemoryStorage()
+    for begin, owner in ((0, "kinesis"), (100, "backfill_stream")):
+        hidden = [(info.key, lake.get(info.key)) for info in lake.list("clean")]
+        lake.delete([key for key, _ in hidden])
+        for number in (begin, begin + 10):
+            write(lake, orders, "clean", clean_rows(orders, number, 3, START), owner=owner)
+        compact(compactor(lake, book, orders))
+        for key, data in hidden:
+            lake.put(key, data)
+    assert len(list(lake.list("clean"))) == 2
+    outcome = compact(compactor(lake, book, orders))
+    assert any("same microsecond" in note for note in outcome.skipped)
+    assert len(list(lake.list("clean"))) == 2
+
+
 def test_a_damaged_file_is_left_alone(lake, orders):
     key = "clean/input_source=stream/order_date=2026-03-01/part-kinesis-0123456789abcdef0123456789abcdef.parquet"
     lake.put(key, b"PAR1 and nothing more")

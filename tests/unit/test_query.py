@@ -5,14 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import json
+from datetime import UTC, datetime
 from decimal import Decimal
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from batch_app.cli import main
 from batch_app.query.named import read_named
 from streaming_app.demo.proof import QUERY
+from streaming_app.sink.layout import clean_schema
 from tests.audit_lake import REPOSITORY, LakeBuilder
 from tests.query_lake import write_dead_letters, write_orders
 
@@ -88,6 +91,17 @@ def test_times_before_1970_microseconds_and_unicode_are_exact(lake, capfdbinary)
     answer = rows(capfdbinary, lake, "SELECT order_ts, city, item FROM clean WHERE order_date < DATE '1970-01-01'")
     assert answer == [{"order_ts": "1969-12-31T23:59:59.000001", "city": None, "item": "Tea"}]
     assert "Café" in ask(capfdbinary, lake, "SELECT item FROM clean", "--format", "csv")
+
+
+def test_conditions_on_times_are_in_utc_without_a_zone(lake, tmp_path, capfdbinary, orders):
+    old = next((tmp_path / "lake").rglob("part-o1.parquet"))
+    row = {"order_id": "o9", "source_position": "o9", "order_ts": datetime(2026, 3, 1, 12, tzinfo=UTC)}
+    more = pa.Table.from_pylist([row], schema=clean_schema(orders))
+    pq.write_table(pa.concat_tables([pq.ParquetFile(old).read(), more]), old)  # statistics of more than one value
+    sql = "SELECT order_id FROM clean WHERE order_ts >= TIMESTAMP '2026-03-01 09:59:59.999999' AND order_date = DATE '2026-03-01'"
+    assert rows(capfdbinary, lake, sql + " ORDER BY 1") == [{"order_id": "o2"}, {"order_id": "o9"}]
+    types = "SELECT DISTINCT typeof(order_ts) a, typeof(ingested_at) b FROM clean"
+    assert rows(capfdbinary, lake, types) == [{"a": "TIMESTAMP", "b": "TIMESTAMP"}]
 
 
 def test_column_that_old_files_do_not_have_is_null_in_them(lake, tmp_path, capfdbinary, orders):
