@@ -162,8 +162,8 @@ class Epochs:
 
     def _nothing_to_read(self, current: Offset, following: _Next) -> bool:
         run = self._bounded_run(current)
-        if run and current.epoch > run.first_epoch:
-            run.saw_tip({shard for shard, read in following.reads.items() if read.detail["at_tip"]})
+        if run:
+            self._note_ends(run, current, following.reads)
         if run and run.finished(following.offset.shards):
             self._release_consumer()
             return True
@@ -174,6 +174,13 @@ class Epochs:
         if run:
             run.saw_tip(findings.at_tip)
         return not findings.news
+
+    def _note_ends(self, run: BoundedRun, current: Offset, reads: Mapping[str, UnitRead]) -> None:
+        """What the current epoch's reads ended at; a bound is decided once, so a read before a restart counts, too."""
+        until = self._context.options.until
+        run.saw_bound({shard for shard, read in reads.items() if until and read.detail.get("until") == until})
+        if current.epoch > run.first_epoch:
+            run.saw_tip({shard for shard, read in reads.items() if read.detail["at_tip"]})
 
     def _look(self, following: _Next) -> Findings:
         last_calls = {shard: read.detail["read_at_ms"] / 1000 for shard, read in following.reads.items()}

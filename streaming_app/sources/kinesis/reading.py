@@ -45,6 +45,7 @@ class Tally:
     last: str | None = None
     last_arrival: float | None = None
     at_tip: bool = False
+    at_bound: bool = False
     closed: bool = False
     lost: bool = False
     millis_behind: int = 0
@@ -56,6 +57,7 @@ class Tally:
         self.records += len(page.records)
         self.size += page.size
         self.at_tip, self.closed, self.millis_behind = page.at_tip, page.closed, page.millis_behind
+        self.at_bound = page.at_bound
         self.children = tuple(page.children)
         if page.records:
             self.first = self.first or page.records[0].sequence
@@ -98,7 +100,7 @@ class ShardRead:
         self.feed.keep_iterator()
 
     def _next_page(self, limit: int) -> Page:
-        """The next answer up to the run's bound; the shard counts as read to its tip there."""
+        """The next answer up to the run's bound; the shard counts as read to its tip there, and as far behind as it is."""
         begin = self.feed.position
         page = self.feed.next_page(limit)
         kept = list(self.bound.cut(page.records)) if self.bound else page.records
@@ -106,7 +108,9 @@ class ShardRead:
             return page
         self.feed.seek(after(kept[-1].sequence) if kept else begin)
         size = sum(len(record.data) for record in kept)
-        return replace(page, records=kept, size=size, at_tip=True, closed=False, children=[])
+        behind = max(page.millis_behind, round((self.feed.last_call - page.records[len(kept)].arrival) * 1000))
+        left_out = {"at_tip": True, "at_bound": True, "closed": False, "children": [], "millis_behind": behind}
+        return replace(page, records=kept, size=size, **left_out)
 
     def _limit(self, records: int) -> int:
         return min(self.options.records_per_fetch, self.options.max_records_per_shard - records)
@@ -166,6 +170,8 @@ class ShardRead:
         }
         if tally.lost:
             detail["lost"] = True
+        if tally.at_bound:
+            detail["until"] = self.options.until  # which is where this shard ends for that run, whatever comes after it
         if not (tally.records or tally.at_tip or tally.closed):
             detail["iterator"] = self.feed.iterator  # in the middle of a gap: only the iterator says how far it was
         if isinstance(self.feed, FanOutFeed):
