@@ -18,7 +18,7 @@ from streaming_app.sources.kinesis.context import Context
 from streaming_app.sources.kinesis.lineage import Parents, leaves
 from streaming_app.sources.kinesis.messages import Record
 from streaming_app.sources.kinesis.positions import at_timestamp
-from streaming_app.sources.kinesis.start import list_shards
+from streaming_app.sources.kinesis.stream import list_shards
 
 _LOG: Final = logging.getLogger(__name__)
 _THREADS: Final = 16

@@ -9,7 +9,7 @@ from streaming_app.errors import SourceError
 from streaming_app.sources.kinesis.context import Context
 from streaming_app.sources.kinesis.failures import InUseError, NotFoundError
 from streaming_app.sources.kinesis.retry import Calls
-from streaming_app.sources.kinesis.start import describe
+from streaming_app.sources.kinesis.stream import describe
 
 _LOG: Final = logging.getLogger(__name__)
 _LOOK_EVERY: Final = 0.5  # seconds; 20 DescribeStreamConsumer calls a second are allowed

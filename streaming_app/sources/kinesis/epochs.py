@@ -26,7 +26,8 @@ from streaming_app.sources.kinesis.options import EFO
 from streaming_app.sources.kinesis.probe import Findings, Hint, Prober
 from streaming_app.sources.kinesis.reading import end_of
 from streaming_app.sources.kinesis.retention import Retention
-from streaming_app.sources.kinesis.start import first_offset, list_shards, listed_shards, parents_of
+from streaming_app.sources.kinesis.start import first_offset
+from streaming_app.sources.kinesis.stream import list_shards, listed_shards, parents_of
 
 _LOG: Final = logging.getLogger(__name__)
 _RELIST_AFTER: Final = 10.0  # seconds; children of a closed shard can take a moment to be listed
@@ -132,7 +133,7 @@ class Epochs:
         before = self._context.read_log.units(end.epoch - 1)
         self._retention.before_rerun({shard: read for shard, read in before.items() if shard not in done})
         unread = {shard: position for shard, position in end.shards.items() if shard not in {*done, *before}}
-        self._retention.check_start(Offset(end.epoch, unread))
+        self._retention.check_start(unread)
 
     def commit(self, end: Offset) -> None:
         """Spark committed everything up to this epoch: fold its reads away."""
@@ -207,7 +208,7 @@ class Epochs:
     def _go_on(self, current: Offset, now: float) -> _Next:
         reads = self._reads(current) if current.epoch else {}
         if self._fresh_start and not current.epoch:
-            self._retention.check_start(current)
+            self._retention.check_start(current.shards)
         self._retention.check(reads)
         return _Next(replace(self._plan(current, reads), lag=lag_of(reads)), reads, now)
 

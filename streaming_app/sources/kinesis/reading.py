@@ -109,8 +109,16 @@ class ShardRead:
         self.feed.seek(after(kept[-1].sequence) if kept else begin)
         size = sum(len(record.data) for record in kept)
         behind = max(page.millis_behind, round((self.feed.last_call - page.records[len(kept)].arrival) * 1000))
-        left_out = {"at_tip": True, "at_bound": True, "closed": False, "children": [], "millis_behind": behind}
-        return replace(page, records=kept, size=size, **left_out)
+        return replace(
+            page,
+            records=kept,
+            size=size,
+            at_tip=True,
+            at_bound=True,
+            closed=False,
+            children=[],
+            millis_behind=behind,
+        )
 
     def _limit(self, records: int) -> int:
         return min(self.options.records_per_fetch, self.options.max_records_per_shard - records)
