@@ -101,6 +101,7 @@ class StrictKinesis:
         self.script: deque[str] = deque()  # error codes for the next GetRecords calls, before any rate counts
         self._streams: dict[str, dict[str, Shard]] = {}
         self._created: dict[str, float] = {}
+        self._before: dict[str, int] = {}  # the last sequence number that was given out before the stream was created
         self.parents: dict[str, list[str]] = {}  # of every shard there ever was
         self._expired: set[tuple[str, str]] = set()
         self._numbers = 0
@@ -117,6 +118,7 @@ class StrictKinesis:
         width = (LAST_HASH + 1) // shards
         self._streams[stream] = {}
         self._created[stream] = round(self.clock(), 3)
+        self._before[stream] = self._numbers
         for number in range(shards):
             last = LAST_HASH if number == shards - 1 else (number + 1) * width - 1
             self._new_shard(stream, number * width, last, [])
@@ -233,6 +235,7 @@ class StrictKinesis:
             shard = self._shard(stream, body["ShardId"])
             position = body["StartingPosition"]
             first = self._first(
+                stream,
                 shard,
                 {
                     "ShardIteratorType": position["Type"],
@@ -318,9 +321,9 @@ class StrictKinesis:
     def _op_GetShardIterator(self, body: dict[str, Any]) -> dict[str, Any]:
         stream, shard = body["StreamName"], self._shard(body["StreamName"], body["ShardId"])
         self.calls_by_shard[shard.id]["GetShardIterator"] += 1
-        return {"ShardIterator": self._iterator(stream, shard.id, self._first(shard, body))}
+        return {"ShardIterator": self._iterator(stream, shard.id, self._first(stream, shard, body))}
 
-    def _first(self, shard: Shard, body: dict[str, Any]) -> int:
+    def _first(self, stream: str, shard: Shard, body: dict[str, Any]) -> int:
         """The least sequence number that the iterator will return."""
         kind = body["ShardIteratorType"]
         if kind == "TRIM_HORIZON":
@@ -331,8 +334,13 @@ class StrictKinesis:
             later = (r.sequence for r in shard.records if r.arrival >= float(body["Timestamp"]))
             return next(later, self._numbers + 1)
         sequence = body["StartingSequenceNumber"]
-        if not sequence.startswith("49") or int(sequence) > int(number(self._numbers)):
-            raise ApiError("InvalidArgumentException", f"StartingSequenceNumber {sequence} is invalid")
+        before, last = number(self._before[stream]), number(self._numbers)
+        if not sequence.startswith("49") or not int(before) < int(sequence) <= int(last):
+            raise ApiError(
+                "InvalidArgumentException",
+                f"StartingSequenceNumber {sequence} used in GetShardIterator on shard {shard.id} in stream {stream} is"
+                " invalid because it did not come from this stream.",
+            )
         return int(sequence[2:]) + (kind == "AFTER_SEQUENCE_NUMBER")
 
     def _op_GetRecords(self, body: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import pytest
 from streaming_app.errors import DataLossError
 from streaming_app.journal.losses import Losses
 from streaming_app.sources.kinesis.clock import SystemClock
-from tests.kinesis_reading import STREAM, Query, context, credentials, settled_latest
+from tests.kinesis_reading import STREAM, Query, context, credentials, settled_latest, task
 from tests.strict_kinesis import strict_kinesis
 
 FIRST = "shardId-000000000000"
@@ -189,6 +189,34 @@ def test_where_losses_are_accepted_a_stream_made_anew_is_read_from_its_beginning
         reader.crash().run()
     assert sorted(reader.rows[10:]) == sorted(sent)
     assert caplog.text.count("reading the new stream from its beginning") == 1
+
+
+@pytest.mark.parametrize("start", ["TRIM_HORIZON", "LATEST"])
+@pytest.mark.parametrize("was", ["unread in its first batch", "unread", "read in part", "read"])
+def test_an_uncommitted_batch_of_a_stream_made_anew_is_lost_where_that_is_accepted(
+    kinesis, query, clock, tmp_path, was, start
+):
+    reader = query(fail_on_data_loss=False, max_records_per_shard=5, starting_position=start)
+    reader.start()
+    kinesis.split(STREAM, FIRST)
+    kinesis.put(STREAM, events(40))
+    if was != "unread in its first batch":
+        reader.run(batches=2)
+    before = len(reader.rows)
+    assert reader.plan()
+    parts = reader.epochs.partitions(*reader.offsets[-2:])
+    for part in {"read": parts, "read in part": parts[:1]}.get(was, []):
+        task(reader.make(), part)
+    make_anew(kinesis, clock)
+    sent = kinesis.put(STREAM, events(20))
+    reader.crash()
+    assert len(reader.rows) == before
+    for _ in range(3):
+        reader.crash().run()
+    assert sorted(reader.rows[before:]) == sorted(sent)
+    names = [loss.name for loss in Losses(context(kinesis.url, tmp_path).read_log).all()]
+    assert len([name for name in names if name.startswith("stream-")]) == 1
+    assert len([name for name in names if "epoch-" in name]) == {"read": 2, "read in part": 2}.get(was, 1)
 
 
 def test_a_start_before_all_that_is_kept_is_a_loss(kinesis, query, clock):

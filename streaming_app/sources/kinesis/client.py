@@ -18,7 +18,13 @@ from botocore.exceptions import ConnectionError as BotoConnectionError
 
 from streaming_app.errors import SourceError
 from streaming_app.sources.kinesis.access import Endpoint, kinesis_client
-from streaming_app.sources.kinesis.failures import InUseError, IteratorExpiredError, NotFoundError, TemporaryError
+from streaming_app.sources.kinesis.failures import (
+    InUseError,
+    InvalidPositionError,
+    IteratorExpiredError,
+    NotFoundError,
+    TemporaryError,
+)
 from streaming_app.sources.kinesis.messages import RECORDS, RecordsAnswer, ShardListed, StreamSummary
 from streaming_app.sources.kinesis.positions import iterator_arguments, starting_position
 from streaming_app.sources.kinesis.pushed import PushedBody, PushedEvents
@@ -64,7 +70,7 @@ class KinesisApi(Protocol):
         ...
 
     def shard_iterator(self, shard: str, position: str) -> str:
-        """An iterator for a position, or for LATEST; raises as `get_records`."""
+        """An iterator for a position, or for LATEST; raises InvalidPositionError, or as `get_records`."""
         ...
 
     def list_shards(self) -> list[ShardListed]:
@@ -189,6 +195,7 @@ def _kind(code: str, status: int) -> type[SourceError]:
         "ExpiredIteratorException": IteratorExpiredError,
         "ResourceNotFoundException": NotFoundError,
         "ResourceInUseException": InUseError,
+        "InvalidArgumentException": InvalidPositionError,
         "ExpiredNextTokenException": _ListingExpiredError,
     }
     return kinds.get(code, SourceError)

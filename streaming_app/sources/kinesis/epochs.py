@@ -128,12 +128,18 @@ class Epochs:
         return [EpochPartition(end.epoch, group, len(tasks), consumer) for group in groups]
 
     def _check_before_rerun(self, end: Offset) -> None:
-        """An epoch that has to be done again: shards that were not read in it may have lost what came since."""
+        """An epoch that has to be done again: shards that were not read in it may have lost what came since.
+
+        Raises DataLossError; where losses are accepted the epoch is done with what there is.
+        """
         done = self._context.read_log.units(end.epoch)
+        left = {shard: position for shard, position in end.shards.items() if shard not in done}
+        if self._retention.is_another_stream():
+            self._retention.give_up(end.epoch, left)
+            return
         before = self._context.read_log.units(end.epoch - 1)
-        self._retention.before_rerun({shard: read for shard, read in before.items() if shard not in done})
-        unread = {shard: position for shard, position in end.shards.items() if shard not in {*done, *before}}
-        self._retention.check_start(unread)
+        self._retention.check({shard: read for shard, read in before.items() if shard not in done})
+        self._retention.check_start({shard: position for shard, position in left.items() if shard not in before})
 
     def commit(self, end: Offset) -> None:
         """Spark committed everything up to this epoch: fold its reads away."""

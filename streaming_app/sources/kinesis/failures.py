@@ -17,5 +17,9 @@ class NotFoundError(SourceError):
     """Kinesis knows no such shard, stream or consumer."""
 
 
+class InvalidPositionError(SourceError):
+    """Kinesis does not take a sequence number: it is none of this stream's."""
+
+
 class InUseError(SourceError):
     """A consumer of this name exists; or its last subscription to this shard is less than 5 s old, or took this one over."""

@@ -22,7 +22,7 @@ from streaming_app.sources.kinesis.aggregates import Deaggregation, Rows
 from streaming_app.sources.kinesis.bounded import Bound
 from streaming_app.sources.kinesis.client import DECODING
 from streaming_app.sources.kinesis.clock import Clock
-from streaming_app.sources.kinesis.failures import NotFoundError
+from streaming_app.sources.kinesis.failures import InvalidPositionError, NotFoundError
 from streaming_app.sources.kinesis.fan_out import FanOutFeed
 from streaming_app.sources.kinesis.lineage import ShardEnd
 from streaming_app.sources.kinesis.messages import ChildShard, HashRange, Record
@@ -231,7 +231,7 @@ class ShardRead:
     def _page_again(self, limit: int) -> Page:
         try:
             return self.feed.next_page(limit)
-        except NotFoundError:
+        except (NotFoundError, InvalidPositionError):  # the shard is gone, or of another stream
             return Page(records=[], size=0, at_tip=False, closed=True, children=[], millis_behind=0)
 
     def _gone(self, recorded: UnitRead, missing: int) -> None:
@@ -269,6 +269,14 @@ def _as_recorded(read: UnitRead) -> Deaggregation | None:
         return None
     hash_range = read.detail["hash_range"]
     return Deaggregation(None if hash_range is None else HashRange(*hash_range))
+
+
+def given_up(shard: str, position: str, now: float) -> UnitRead:
+    """The read of a shard whose records cannot be had any more, at `now` (seconds since 1970): none, and none to come."""
+    nothing: dict[str, Any] = dict.fromkeys(("first_seq", "last_seq", "last_arrival_ms"))
+    nothing |= dict.fromkeys(("millis_behind", "calls", "throttles", "renewals"), 0)
+    ended = {"start": position, "end": position, "read_at_ms": round(now * 1000), "at_tip": False, "closed": False}
+    return UnitRead(shard, 0, 0, {**nothing, **ended, "children": [], "lost": True})
 
 
 def end_of(read: UnitRead) -> ShardEnd:

@@ -30,6 +30,7 @@ from streaming_app.sources.kinesis.expiry import (
 from streaming_app.sources.kinesis.lineage import Offset, start_at_roots
 from streaming_app.sources.kinesis.messages import StreamSummary
 from streaming_app.sources.kinesis.positions import TRIM_HORIZON, is_after
+from streaming_app.sources.kinesis.reading import given_up
 from streaming_app.sources.kinesis.stream import describe, list_shards
 
 _LOG: Final = logging.getLogger(__name__)
@@ -62,15 +63,25 @@ class Retention:
             log.note(_STREAM, _identity(summary, current.epoch + 1))
         return Offset(current.epoch + 1, start_at_roots(list_shards(self._context), TRIM_HORIZON).shards)
 
-    def before_rerun(self, reads: Mapping[str, UnitRead]) -> None:
-        """The same checks for a batch that has to be done again; `reads` are what its unread shards were read to before.
-
-        Raises DataLossError; where losses are accepted the batch is done with what there is.
-        """
+    def is_another_stream(self) -> bool:
+        """The same question before a batch is done again. Raises DataLossError if so, unless losses are accepted."""
         summary, known = describe(self._context), self._context.read_log.noted(_STREAM)
-        if known and known["created"] != summary.created and self._context.options.fail_on_data_loss:
-            self._another_stream(known, summary)
-        self.check(reads)
+        if known is None or known["created"] == summary.created:
+            return False
+        self._another_stream(known, summary)
+        return True
+
+    def give_up(self, epoch: int, shards: Mapping[str, str]) -> None:
+        """Of a batch that was planned in the stream before this one: what was not read of these shards is lost."""
+        if not shards:
+            return
+        log, now = self._context.read_log, self._context.clock.now()
+        what = ", ".join(f"{shard} from {position}" for shard, position in sorted(shards.items()))
+        message = f"epoch {epoch}: what was to be read of {what} is lost with the stream that was deleted"
+        if Losses(log).note(f"epoch-{epoch}-unread", message):
+            _LOG.error("%s", message)
+        for shard, position in shards.items():
+            log.put_if_absent(epoch, given_up(shard, position, now))
 
     def check(self, reads: Mapping[str, UnitRead]) -> None:
         """Raises DataLossError for shards whose next records have expired; where that is accepted each is noted once."""
@@ -120,8 +131,8 @@ class Retention:
         )
         if self._context.options.fail_on_data_loss:
             raise DataLossError(f"{message}. Start with a new checkpoint, or {ACCEPT} to read it from its beginning.")
-        Losses(self._context.read_log).note(f"stream-{summary.created}", message)
-        _LOG.error("%s; reading the new stream from its beginning", message)
+        if Losses(self._context.read_log).note(f"stream-{summary.created}", message):
+            _LOG.error("%s; reading the new stream from its beginning", message)
 
 
 def _identity(summary: StreamSummary, epoch: int) -> dict[str, Any]:
