@@ -331,6 +331,7 @@ class StrictKinesis:
         if kind == "LATEST":
             return self._numbers + 1
         if kind == "AT_TIMESTAMP":
+            self._refuse_future(float(body["Timestamp"]))
             later = (r.sequence for r in shard.records if r.arrival >= float(body["Timestamp"]))
             return next(later, self._numbers + 1)
         sequence = body["StartingSequenceNumber"]
@@ -342,6 +343,15 @@ class StrictKinesis:
                 " invalid because it did not come from this stream.",
             )
         return int(sequence[2:]) + (kind == "AFTER_SEQUENCE_NUMBER")
+
+    def _refuse_future(self, moment: float) -> None:
+        now = self.clock() + self.rules.clock_skew
+        if moment > now:
+            raise ApiError(
+                "InvalidArgumentException",
+                "The timestampInMillis parameter cannot be greater than the currentTimestampInMillis."
+                f" timestampInMillis: {moment * 1000:.0f}, currentTimestampInMillis: {now * 1000:.0f}",
+            )
 
     def _op_GetRecords(self, body: dict[str, Any]) -> dict[str, Any]:
         stream, shard_id, first, made = json.loads(base64.b64decode(body["ShardIterator"]))

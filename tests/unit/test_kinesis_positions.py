@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from streaming_app.cli import main
+from streaming_app.config.models import parse_start
 from streaming_app.config.positions import StartPositions
 from streaming_app.errors import ConfigError, DataLossError, SinkError, SourceError
 from streaming_app.journal.ledger import Counts, Entry, Ledger
@@ -230,13 +231,36 @@ def test_latest_as_a_position_or_default_means_the_moment_of_the_start(kinesis, 
 
 def test_a_time_is_taken_in_either_spelling(kinesis, query):
     kinesis.create(STREAM)
-    kinesis.put(STREAM, events(0, 20))
-    moment = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    moment = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
+    sent = kinesis.put(STREAM, events(0, 20))
     for text in (f"AT_TIMESTAMP {moment}", f"AT_TIMESTAMP:{moment}"):
         parsed = StartPositions.from_json({"shards": {FIRST: text}})
         assert parsed.shards[FIRST].startswith("AT_TIMESTAMP:")
         assert parsed.shards[FIRST].endswith("Z")
-    assert begins(query, {"shards": {FIRST: f"AT_TIMESTAMP:{moment}"}}).run().rows == []
+    assert begins(query, {"shards": {FIRST: f"AT_TIMESTAMP:{moment}"}}).run().rows == sent
+
+
+FUTURE = "2999-01-01T00:00:00Z"
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        f"AT_TIMESTAMP {FUTURE}",
+        {"shards": {FIRST: f"AT_TIMESTAMP:{FUTURE}"}},
+        {"shards": {}, "default": f"AT_TIMESTAMP:{FUTURE}"},
+    ],
+)
+def test_a_start_in_the_future_is_refused_and_begins_nothing(kinesis, query, start):
+    """Kinesis refuses such a timestamp at each read, and a start counts once: the checkpoint would be lost."""
+    kinesis.create(STREAM)
+    sent = kinesis.put(STREAM, events(0, 5))
+    with pytest.raises(ValueError, match="lies in the future"):
+        parse_start(start)
+    text = start if isinstance(start, str) else json.dumps(start)
+    with pytest.raises((SourceError, ValueError), match="lies in the future"):
+        query("given", starting_position=text).run()
+    assert query("given").run().rows == sent
 
 
 def test_descendants_of_named_and_finished_shards_need_no_position(kinesis, query):

@@ -193,9 +193,7 @@ def test_where_losses_are_accepted_a_stream_made_anew_is_read_from_its_beginning
 
 @pytest.mark.parametrize("start", ["TRIM_HORIZON", "LATEST"])
 @pytest.mark.parametrize("was", ["unread in its first batch", "unread", "read in part", "read"])
-def test_an_uncommitted_batch_of_a_stream_made_anew_is_lost_where_that_is_accepted(
-    kinesis, query, clock, tmp_path, was, start
-):
+def test_an_uncommitted_batch_of_a_stream_made_anew_is_lost_where_that_is_accepted(kinesis, query, clock, was, start):
     reader = query(fail_on_data_loss=False, max_records_per_shard=5, starting_position=start)
     reader.start()
     kinesis.split(STREAM, FIRST)
@@ -214,7 +212,7 @@ def test_an_uncommitted_batch_of_a_stream_made_anew_is_lost_where_that_is_accept
     for _ in range(3):
         reader.crash().run()
     assert sorted(reader.rows[before:]) == sorted(sent)
-    names = [loss.name for loss in Losses(context(kinesis.url, tmp_path).read_log).all()]
+    names = [loss.name for loss in Losses(reader.make().read_log).all()]
     assert len([name for name in names if name.startswith("stream-")]) == 1
     assert len([name for name in names if "epoch-" in name]) == {"read": 2, "read in part": 2}.get(was, 1)
 

@@ -42,6 +42,7 @@ _THROTTLED: Final = frozenset(
         "RequestLimitExceeded",
     }
 )
+_AHEAD: Final = "timestampInMillis"  # a moment that Kinesis' clock has not reached; ours may be a little ahead
 _SERVER_ERROR: Final = 500
 _HTTP_OK_BELOW: Final = 300
 _LISTING_RESTARTS: Final = 3
@@ -180,7 +181,7 @@ class KinesisClient:
     def _refused(self, error: ClientError) -> NoReturn:
         code = error.response.get("Error", {}).get("Code", "")
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        kind = _kind(code, status)
+        kind = TemporaryError if _AHEAD in str(error) else _kind(code, status)
         raise kind(f"stream {self._stream!r}: {error}") from error
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-from streaming_app.config.positions import StartPositions
+from streaming_app.config.positions import StartPositions, refuse_future
 from streaming_app.errors import DataLossError, SourceError
 from streaming_app.sources.kinesis import positions
 from streaming_app.sources.kinesis.context import Context
@@ -24,7 +24,18 @@ _DATE_RESOLUTION: Final = timedelta(seconds=1)
 
 
 def first_offset(context: Context) -> Offset:
-    """Epoch 0: nothing is read in it, its shards and positions are where epoch 1 begins."""
+    """Epoch 0: nothing is read in it, its shards and positions are where epoch 1 begins. Raises SourceError."""
+    begun = _decided(context)
+    moments = [positions.moment_of(place) for place in begun.shards.values() if positions.is_timestamp(place)]
+    try:
+        for moment in moments:
+            refuse_future(datetime.fromtimestamp(moment, UTC), datetime.fromtimestamp(context.clock.now(), UTC))
+    except ValueError as error:
+        raise SourceError(str(error)) from None
+    return begun
+
+
+def _decided(context: Context) -> Offset:
     listing = list_shards(context)
     if not listing:
         raise SourceError(f"stream {context.options.stream_name!r} has no shards yet; start when it is ACTIVE")
