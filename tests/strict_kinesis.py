@@ -21,6 +21,8 @@ import hashlib
 import itertools
 import json
 import random
+import socket
+import struct
 import threading
 import time
 from collections import Counter, defaultdict, deque
@@ -28,7 +30,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, NamedTuple, NoReturn
 
 from tests.strict_fan_out import Consumer, Subscribers, pushed
 
@@ -40,6 +42,8 @@ MIB = 1 << 20
 class Rules:
     """Rates are shares of the GetRecords calls that fail so; `empty` ones answer nothing before the tip.
 
+    `elsewhere` is the share of all other reading calls that are throttled or fail inside. Of any of them the share `reset`
+    finds its connection reset, before or after it was carried out, and a tenth takes up to `latency` seconds longer.
     With `behind_rounds_down` what arrived less than a millisecond ago does not count as behind.
     """
 
@@ -47,6 +51,9 @@ class Rules:
     expire: float = 0.0
     internal: float = 0.0
     empty: float = 0.0
+    elsewhere: float = 0.0
+    reset: float = 0.0
+    latency: float = 0.0
     limits: bool = False
     behind_rounds_down: bool = False
     iterator_life: float = 300.0
@@ -61,6 +68,18 @@ class Rules:
     heartbeat: float = 0.2  # seconds between two events of an idle shard
     register_duration: float = 0.0
     seed: int = 7
+
+
+_INTERNAL = "InternalFailureException"
+_WRITING = frozenset({"PutRecord", "PutRecords", "CreateStream", "SplitShard", "MergeShards"})
+_THROTTLED = {"GetShardIterator": "ProvisionedThroughputExceededException"}  # elsewhere it is LimitExceededException
+
+
+class Fate(NamedTuple):
+    """What becomes of a call besides its answer."""
+
+    delay: float = 0.0
+    reset: str = ""  # or before, after
 
 
 class ApiError(Exception):
@@ -87,6 +106,7 @@ class Shard:
     children: list[str] = field(default_factory=list)
     closed: bool = False
     calls: deque[float] = field(default_factory=deque)
+    iterators: deque[float] = field(default_factory=deque)
     refused_until: float = 0.0
     sent: deque[tuple[float, int]] = field(default_factory=deque)
 
@@ -194,6 +214,24 @@ class StrictKinesis:
             if handler is None:
                 raise ApiError("UnknownOperationException", operation)
             return handler(body) or {}
+
+    def fate(self, operation: str) -> Fate:
+        """Raises ApiError for a call that fails by chance."""
+        if operation in _WRITING:
+            return Fate()
+        with self._lock:
+            if operation not in {"GetRecords", "SubscribeToShard"} and self._happens(self.rules.elsewhere):
+                code = self._random.choice([_THROTTLED.get(operation, "LimitExceededException"), _INTERNAL])
+                self.calls[f"{code} elsewhere"] += 1
+                raise ApiError(code, "injected", 500 if code == _INTERNAL else 400)
+            slow = self.rules.latency and self._happens(0.1)
+            reset = self._random.choice(["before", "after"]) if self._happens(self.rules.reset) else ""
+            self.calls["resets"] += bool(reset)
+            return Fate(self._random.uniform(0.0, self.rules.latency) if slow else 0.0, reset)
+
+    def _happens(self, rate: float) -> bool:
+        """By chance; where nothing can happen no random number is taken, so that others stay the same."""
+        return rate > 0 and self._random.random() < rate
 
     # Enhanced fan-out.
 
@@ -321,6 +359,8 @@ class StrictKinesis:
     def _op_GetShardIterator(self, body: dict[str, Any]) -> dict[str, Any]:
         stream, shard = body["StreamName"], self._shard(body["StreamName"], body["ShardId"])
         self.calls_by_shard[shard.id]["GetShardIterator"] += 1
+        if self.rules.limits:
+            self._refuse_sixth_in_a_second(shard.iterators, shard)
         return {"ShardIterator": self._iterator(stream, shard.id, self._first(stream, shard, body))}
 
     def _first(self, stream: str, shard: Shard, body: dict[str, Any]) -> int:
@@ -397,13 +437,21 @@ class StrictKinesis:
             raise ApiError(code, "injected", 500 if code == "InternalFailureException" else 400)
 
     def _refuse_over_limit(self, shard: Shard) -> None:
+        if self.clock() < shard.refused_until:
+            self._over_limit(shard)
+        self._refuse_sixth_in_a_second(shard.calls, shard)
+
+    def _refuse_sixth_in_a_second(self, calls: deque[float], shard: Shard) -> None:
         now = self.clock()
-        while shard.calls and shard.calls[0] <= now - 1:
-            shard.calls.popleft()
-        if len(shard.calls) >= 5 or now < shard.refused_until:
-            self.calls["over limit"] += 1
-            raise ApiError("ProvisionedThroughputExceededException", f"Rate exceeded for shard {shard.id}")
-        shard.calls.append(now)
+        while calls and calls[0] <= now - 1:
+            calls.popleft()
+        if len(calls) >= 5:
+            self._over_limit(shard)
+        calls.append(now)
+
+    def _over_limit(self, shard: Shard) -> NoReturn:
+        self.calls["over limit"] += 1
+        raise ApiError("ProvisionedThroughputExceededException", f"Rate exceeded for shard {shard.id}")
 
     def _sent(self, shard: Shard, taken: Sequence[Stored]) -> None:
         size = sum(len(record.data) for record in taken)
@@ -524,14 +572,28 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         operation = self.headers["X-Amz-Target"].partition(".")[2]
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        reset = ""
         try:
+            delay, reset = self.kinesis.fate(operation)
+            time.sleep(delay)
+            if reset == "before":
+                self._reset()
+                return
             if operation == "SubscribeToShard":
                 self._push(self.kinesis.subscribe(body))
                 return
             status, answer = 200, self.kinesis.answer(operation, body)
         except ApiError as error:
             status, answer = error.status, {"__type": error.code, "message": str(error)}
-        self._send(status, json.dumps(answer).encode())
+        if reset:
+            self._reset()
+        else:
+            self._send(status, json.dumps(answer).encode())
+
+    def _reset(self) -> None:
+        """No answer, not even an end: closing with nothing lingering resets the connection."""
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close_connection = True
 
     def _push(self, messages: Iterator[bytes]) -> None:
         self.send_response(200)
