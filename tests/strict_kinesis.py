@@ -36,6 +36,7 @@ from tests.strict_fan_out import Consumer, Subscribers, pushed
 
 LAST_HASH = 2**128 - 1
 MIB = 1 << 20
+MOST_CONSUMERS = 20
 
 
 @dataclass(frozen=True)
@@ -239,6 +240,8 @@ class StrictKinesis:
         name, arn = body["ConsumerName"], f"{body['StreamARN']}/consumer/{body['ConsumerName']}:1"
         if name in self._consumers():
             raise ApiError("ResourceInUseException", f"Consumer {name} exists")
+        if len(self._consumers()) >= MOST_CONSUMERS:
+            raise ApiError("LimitExceededException", "The maximum number of consumers is reached")
         self.subscribers.consumers[name] = Consumer(arn, self.clock() + self.rules.register_duration)
         return {"Consumer": {"ConsumerName": name, "ConsumerARN": arn, "ConsumerStatus": "CREATING"}}
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import threading
 from datetime import UTC, datetime, timedelta
 
@@ -123,6 +124,31 @@ def test_an_iterator_is_kept_for_as_long_as_it_lives():
     assert iterators.take(place, 1.0) is None
     iterators.keep(place, "it", 0.0)
     assert iterators.take(place, ITERATOR_LIFE + 1) is None
+
+
+# Credentials.
+
+
+def test_credentials_that_cannot_be_had_for_a_moment_are_no_end(monkeypatch, tmp_path):
+    """They expire within the time in which botocore renews them at each call."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    soon = (datetime.now(UTC) + timedelta(minutes=5)).isoformat()
+    given, config = tmp_path / "credentials.json", tmp_path / "config"
+    text = json.dumps({"Version": 1, "AccessKeyId": "key", "SecretAccessKey": "secret", "Expiration": soon})
+    given.write_text(text)
+    config.write_text(f"[default]\ncredential_process = cat {given}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    with strict_kinesis() as kinesis:
+        kinesis.create(STREAM)
+        client = KinesisClient(Endpoint(STREAM, "us-east-1", kinesis.url))
+        assert client.list_shards()
+        given.unlink()
+        with pytest.raises(TemporaryError, match="cannot be had"):
+            client.list_shards()
+        given.write_text(text)
+        assert client.list_shards()
 
 
 # Interleaving.

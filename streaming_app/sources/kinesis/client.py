@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple, NoReturn, Protocol
 
 import msgspec
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import BotoCoreError, ClientError, CredentialRetrievalError, HTTPClientError
 from botocore.exceptions import ConnectionError as BotoConnectionError
 
 from streaming_app.errors import SourceError
@@ -22,6 +22,7 @@ from streaming_app.sources.kinesis.failures import (
     InUseError,
     InvalidPositionError,
     IteratorExpiredError,
+    LimitError,
     NotFoundError,
     TemporaryError,
 )
@@ -35,7 +36,6 @@ DECODING: Final = threading.Lock()
 _THROTTLED: Final = frozenset(
     {
         "ProvisionedThroughputExceededException",
-        "LimitExceededException",
         "KMSThrottlingException",
         "ThrottlingException",
         "Throttling",
@@ -91,7 +91,7 @@ class KinesisApi(Protocol):
         ...
 
     def register_consumer(self, stream: str, name: str) -> None:
-        """Begin to register a consumer; raises InUseError where there is one of this name."""
+        """Begin to register a consumer; InUseError: there is one of this name, LimitError: maybe as many as there can be."""
         ...
 
     def deregister_consumer(self, stream: str, name: str) -> None:
@@ -170,6 +170,10 @@ class KinesisClient:
             self._refused(error)
         except (HTTPClientError, BotoConnectionError) as error:
             raise TemporaryError(f"stream {self._stream!r}: Kinesis cannot be reached: {error}") from error
+        except (
+            CredentialRetrievalError
+        ) as error:  # a service of credentials that does not answer is one more that can fail
+            raise TemporaryError(f"stream {self._stream!r}: credentials cannot be had: {error}") from error
         except BotoCoreError as error:
             raise SourceError(
                 f"stream {self._stream!r}: {error}; check region, credentials and endpoint_url"
@@ -190,6 +194,8 @@ class _ListingExpiredError(SourceError):
 
 
 def _kind(code: str, status: int) -> type[SourceError]:
+    if code == "LimitExceededException":
+        return LimitError
     if code in _THROTTLED or status >= _SERVER_ERROR:
         return TemporaryError
     kinds: dict[str, type[SourceError]] = {

@@ -9,6 +9,10 @@ class TemporaryError(SourceError):
     """Throttled, unreachable or an internal error of Kinesis: worth another call a little later."""
 
 
+class LimitError(TemporaryError):
+    """LimitExceededException: too many calls, or more of something than there may be; Kinesis has one name for both."""
+
+
 class IteratorExpiredError(SourceError):
     """A shard iterator is older than its 5 minutes."""
 
