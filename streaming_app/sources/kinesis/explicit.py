@@ -16,9 +16,10 @@ from typing import Final
 from streaming_app.config.positions import StartPositions, stream_name
 from streaming_app.errors import SourceError
 from streaming_app.sources.kinesis.context import Context
-from streaming_app.sources.kinesis.expiry import check_unread, gone, note_moved, still_there, unread_since
+from streaming_app.sources.kinesis.expiry import check_unread, gone, moment_text, note_moved, still_there, unread_since
 from streaming_app.sources.kinesis.lineage import Offset, Parents, ShardEnd, leaves, plan, relatives, start_at_roots
 from streaming_app.sources.kinesis.positions import is_at, is_sequence
+from streaming_app.sources.kinesis.stream import describe
 
 _LOG: Final = logging.getLogger(__name__)
 _LATEST: Final = "LATEST"
@@ -103,9 +104,11 @@ def _is_kept(context: Context, shard: str, position: str) -> bool:
 
 def _check_records(context: Context, expired: Mapping[str, str]) -> None:
     """Records that were to be read and are gone are a loss whenever that was."""
+    kept_since = context.clock.now() - describe(context).retention_hours * 3600 if expired else 0.0
     for shard, position in expired.items():
         if is_at(position):
-            gone(context, _has_expired(shard, position), f"{shard}-start", where=f"shard {shard}")
+            message = f"{_has_expired(shard, position)}; the stream keeps records since {moment_text(kept_since)}"
+            gone(context, message, f"{shard}-start", where=f"shard {shard}", until=kept_since)
 
 
 def _check_moment(

@@ -22,6 +22,7 @@ from streaming_app.sources.kinesis.aggregates import Deaggregation, Rows
 from streaming_app.sources.kinesis.bounded import Bound
 from streaming_app.sources.kinesis.client import DECODING
 from streaming_app.sources.kinesis.clock import Clock
+from streaming_app.sources.kinesis.expiry import TIPS, known_until, moment_text, unread_since
 from streaming_app.sources.kinesis.failures import InvalidPositionError, NotFoundError
 from streaming_app.sources.kinesis.fan_out import FanOutFeed
 from streaming_app.sources.kinesis.lineage import ShardEnd
@@ -137,14 +138,26 @@ class ShardRead:
         if self._still_listed():
             raise error
         message = (
-            f"shard {self.shard}: Kinesis no longer knows it, though it was read only to {self.feed.position}; what it"
-            " still held is lost"
+            f"shard {self.shard}: Kinesis no longer knows it, though it was read only to {self.feed.position}"
+            f"{self._read_until(tally)}; what it still held is lost"
         )
         if self.options.fail_on_data_loss:
             raise DataLossError(f"{message}. Set fail_on_data_loss=false to go on with its children.") from error
         Losses(self.read_log).note(f"{self.shard}-end", message)
         _LOG.error("%s; going on with its children", message)
         tally.lost = True
+
+    def _read_until(self, tally: Tally) -> str:
+        """How much time is lost at most, as far as that is known."""
+        since = tally.last_arrival
+        if since is None:
+            before = self.read_log.unit(self.epoch - 1, self.shard)
+            own = unread_since(self.read_log, {self.shard: self.start}).get(self.shard)
+            since = own if before is None else known_until(before, self.read_log.noted(TIPS))
+        if since is None:
+            return ""
+        hours = (self.clock.now() - since) / 3600
+        return f" and to what arrived up to {moment_text(since)}, which is {hours:.1f} hours ago"
 
     def _still_listed(self) -> bool:
         try:
@@ -238,8 +251,8 @@ class ShardRead:
         detail = recorded.detail
         message = (
             f"shard {self.shard}, epoch {self.epoch}: the range {detail['first_seq']} to {detail['last_seq']} had"
-            f" {detail.get('records', recorded.rows)} records and now lacks {missing or 'some'} of them (retention, or another"
-            " stream of the same name)"
+            f" {detail.get('records', recorded.rows)} records that arrived up to {moment_text(detail['last_arrival_ms'] / 1000)}"
+            f" and now lacks {missing or 'some'} of them (retention, or another stream of the same name)"
         )
         if self.options.fail_on_data_loss:
             raise DataLossError(f"{message}. Set fail_on_data_loss=false to go on without them.")
