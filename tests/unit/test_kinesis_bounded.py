@@ -62,6 +62,7 @@ def test_a_run_until_a_moment_ends_before_the_first_record_that_came_then(kinesi
 
 def test_what_comes_during_the_run_is_left_out_and_a_restart_ends_at_the_same_records(kinesis, query, clock):
     sent = put(kinesis, clock, 0, count=40)
+    clock.hours = 2.5
     reader = query(until=clock.moment(2), max_records_per_shard=5).run(batches=2)
     put(kinesis, clock, 3)  # neither shard had a record later than the moment when the bound was decided
     assert sorted(reader.crash().run().rows) == sorted(sent)

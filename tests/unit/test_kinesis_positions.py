@@ -351,6 +351,23 @@ def test_children_of_a_finished_shard_that_expired_before_the_move_are_a_loss(ki
     assert len(losses(accepting)) == 2
 
 
+@pytest.mark.parametrize("batches", [1, 2])
+def test_a_move_after_a_parent_was_read_late_does_not_take_its_children_as_read(kinesis, query, clock, batches):
+    """The parent is drained 23 hours after it was split, its end seen or not; its children are begun 7 hours later."""
+    kinesis.create(STREAM)
+    kinesis.put(STREAM, events(0, 10))
+    kinesis.split(STREAM, FIRST)
+    kinesis.put(STREAM, events(10, 50))
+    clock.hours = 23
+    given = export(query("first").run(batches))
+    for shard in kinesis.open_shards(STREAM):
+        kinesis.trim(STREAM, shard, 5)
+    kinesis.trim(STREAM, FIRST, 10)
+    clock.hours = 30
+    with pytest.raises(DataLossError, match=r"6\.0 hours has expired"):
+        query("second", starting_position=given).run()
+
+
 @pytest.mark.parametrize("begun", [False, True])
 def test_children_of_a_finished_shard_that_are_still_kept_follow(kinesis, query, clock, begun):
     given = move_between_parent_and_children(kinesis, query, begun)

@@ -27,9 +27,28 @@ ACCEPT: Final = "set fail_on_data_loss=false"
 
 
 def known_until(read: UnitRead, tips: Mapping[str, Any] | None) -> float:
-    """Seconds since 1970: everything that arrived in the read's shard before was read; `tips` is the note of `TIPS`."""
+    """Seconds since 1970: everything that arrived before in the read's shard was read; `tips` is the note of `TIPS`.
+
+    Of a shard that was read to its end its children are what follows: see `open_until`.
+    """
+    if read.detail["closed"]:
+        return open_until(read, tips)
     seen = _noted_for(tips, read.unit, read.detail["end"]) or 0.0
-    return max(seen, float(read.detail["read_at_ms"] - read.detail["millis_behind"]) / 1000)
+    return max(seen, _answered(read))
+
+
+def open_until(read: UnitRead, tips: Mapping[str, Any] | None) -> float:
+    """As `known_until`, for the shard and whatever descends from it: no child of it began before.
+
+    A shard can be closed long before its last record is read, and its children have records since then.
+    """
+    seen = _noted_for(tips, read.unit, read.detail["end"]) or 0.0
+    known = read.detail.get("open_until_ms")
+    return max(seen, _answered(read) if known is None else known / 1000)
+
+
+def _answered(read: UnitRead) -> float:
+    return float(read.detail["read_at_ms"] - read.detail["millis_behind"]) / 1000
 
 
 def unread_since(read_log: ReadLog, positions: Mapping[str, str]) -> dict[str, float]:
@@ -70,8 +89,11 @@ def check_unread(context: Context, positions: Mapping[str, str], since: Mapping[
             expired(context, f"shard {shard}", f"{shard}-start", moment, kept_from)
 
 
-def still_there(context: Context, shard: str, position: str) -> bool:
-    """Whether the record that a position names is kept, and so everything after it. Raises SourceError."""
+def still_there(context: Context, shard: str, position: str, *, ended: bool = False) -> bool:
+    """Whether the record that a position names is kept, and so everything after it, in `ended` shards' children as well.
+
+    Raises SourceError.
+    """
     sequence = sequence_of(position)
     feed = context.feed(shard, at(sequence))
     try:
@@ -79,7 +101,7 @@ def still_there(context: Context, shard: str, position: str) -> bool:
         while not (page.records or page.at_tip or page.closed):  # answers may be empty before the first record
             page = feed.peek()
     except NotFoundError:
-        return True  # the task that reads the shard finds out, and says so
+        return not ended  # the task that reads the shard finds out, and says so
     return bool(page.records) and page.records[0].sequence == sequence
 
 

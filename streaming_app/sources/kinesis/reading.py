@@ -185,6 +185,7 @@ class ShardRead:
             "children": [self._child(child) for child in tally.children],
             "millis_behind": tally.millis_behind,
             "read_at_ms": round(self.feed.last_call * 1000),
+            "open_until_ms": round(self._open_until(tally) * 1000),
             "calls": calls.made,
             "throttles": calls.throttles,
             "renewals": calls.renewals,
@@ -200,6 +201,22 @@ class ShardRead:
         if apart and apart.aggregates:
             detail |= self._aggregated(tally, apart)
         return UnitRead(self.shard, tally.rows, tally.size, detail)
+
+    def _open_until(self, tally: Tally) -> float:
+        """Seconds since 1970 when the shard is known to have been open, so that its children began later.
+
+        An answer without records that is not the end shows it, and one before whose tip there was more. The last record
+        does not show more than its own arrival: it may have waited in a closed shard. And the end itself shows nothing.
+        """
+        now = self.feed.last_call - tally.millis_behind / 1000
+        if tally.records and not tally.millis_behind:
+            return now if tally.last_arrival is None else tally.last_arrival
+        if tally.records or not tally.closed:
+            return now
+        known = [unread_since(self.read_log, {self.shard: self.start}).get(self.shard, 0.0)]
+        if before := self.read_log.unit(self.epoch - 1, self.shard):
+            known.append(before.detail.get("open_until_ms", 0.0) / 1000)
+        return max(known) or now
 
     def _child(self, child: ChildShard) -> dict[str, Any]:
         named = {"id": child.shard, "parents": child.parents or [self.shard]}

@@ -118,11 +118,10 @@ class Retention:
     def _still_there(self, read: UnitRead) -> bool:
         """Whether the last record read is kept, and so everything after it.
 
-        Where nothing was delivered there is no such record, and a shard that was read to its end has its children instead,
-        whose first records may be gone as well.
+        Where nothing was delivered there is no such record. Children's records are younger than their parents'.
         """
         end = str(read.detail["end"])
-        return is_after(end) and not read.detail["closed"] and still_there(self._context, read.unit, end)
+        return is_after(end) and still_there(self._context, read.unit, end, ended=read.detail["closed"])
 
     def _another_stream(self, known: Mapping[str, Any], summary: StreamSummary) -> None:
         message = (

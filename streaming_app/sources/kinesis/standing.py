@@ -14,7 +14,7 @@ from streaming_app.errors import ConfigError, SinkError, SourceError
 from streaming_app.journal.ledger import Ledger
 from streaming_app.journal.read_log import ReadLog
 from streaming_app.journal.spark_log import offset_of_batch, read_spark_log
-from streaming_app.sources.kinesis.expiry import TIPS, known_until, unread_since
+from streaming_app.sources.kinesis.expiry import TIPS, open_until, unread_since
 from streaming_app.sources.kinesis.lineage import Offset
 from streaming_app.sources.kinesis.positions import at_timestamp
 from streaming_app.sources.kinesis.reading import end_of
@@ -90,10 +90,11 @@ def _after(checkpoint: Storage, read_log: ReadLog, batch: int) -> Offset:
 def _read_until(read_log: ReadLog, following: Offset) -> float | None:
     """Everything that arrived before this moment was read by the epoch before, as far as anything is known.
 
-    Shards that ended in that epoch count, for their children's sake. Before the first read it is as the start was decided.
+    Shards that ended in that epoch count, for their children's sake, as do those whose end was not seen yet. Before the
+    first read it is as the start was decided.
     """
     tips = read_log.noted(TIPS)
-    known = [known_until(read, tips) for read in read_log.units(following.epoch - 1).values()]
+    known = [open_until(read, tips) for read in read_log.units(following.epoch - 1).values()]
     return min(known or unread_since(read_log, following.shards).values(), default=None)
 
 
