@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -32,6 +33,21 @@ class FastClock(SystemClock):
         self._slept += seconds
 
 
+class SharedClock(FastClock):
+    """One time for the service and all its readers, so that the service's limits and its iterators' ends hold in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = threading.Lock()
+
+    def now(self) -> float:
+        return super().now() + self._slept
+
+    def sleep(self, seconds: float) -> None:
+        with self._lock:
+            super().sleep(seconds)
+
+
 class Service(Protocol):
     """What a history needs of a Kinesis; one that cannot fail on demand, or expire shards, does nothing there."""
 
@@ -48,6 +64,12 @@ class Service(Protocol):
     def merge(self, stream: str, first: str, second: str) -> Any: ...
     def expire_shard(self, stream: str, shard: str, *, missing_ok: bool) -> None: ...
     def set(self, **rules: float) -> None: ...
+
+
+class Limited(Service, Protocol):
+    """One that has a clock, by which its limits hold."""
+
+    clock: Callable[[], float]
 
 
 @dataclass
@@ -88,6 +110,7 @@ class History:
     def faults(self, tenths: int) -> None:
         rate = tenths % 4 / 10
         self.kinesis.set(throttle=rate, expire=rate / 2, internal=rate / 2, empty=rate, cut=rate)
+        self.kinesis.set(elsewhere=rate, reset=rate / 3, latency=rate / 100)
 
     def fail_next(self, which: int) -> None:
         codes = ["ProvisionedThroughputExceededException", "ExpiredIteratorException", "InternalFailureException"]
@@ -122,6 +145,7 @@ class History:
 
     def finish(self) -> None:
         self.kinesis.set(throttle=0.0, expire=0.0, internal=0.0, empty=0.0, cut=0.0)
+        self.kinesis.set(elsewhere=0.0, reset=0.0, latency=0.0)
         self.kinesis.script.clear()
         self.reader.crash().run()
         self.reader.epochs.stop()
@@ -174,6 +198,18 @@ def live(kinesis: Service, steps: list[Any], shards: int, batch: int, **options:
         _live(kinesis, steps, shards, lambda: _process(kinesis, folder, batch, **options))
 
 
+def live_within_limits(kinesis: Limited, steps: list[Any], shards: int, batch: int) -> None:
+    """As `live`, with a shard's limits on, the reader's own ones as they are shipped, and time that passes for both."""
+    shipped = {"fetch_interval": 0.2, "bytes_per_second": 2 << 20}
+    clock, own = SharedClock(), kinesis.clock
+    kinesis.clock = clock.now
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            _live(kinesis, steps, shards, lambda: _process(kinesis, folder, batch, clock, **shipped), limits=True)
+    finally:
+        kinesis.clock = own
+
+
 def live_by_subscription(kinesis: Service, steps: list[Any], shards: int, batch: int) -> None:
     """With enhanced fan-out: tasks land in one of three worker processes, which keep their subscriptions."""
     efo = {"consumer_type": "efo", "consumer_name": "histories"}
@@ -190,14 +226,16 @@ def live_by_subscription(kinesis: Service, steps: list[Any], shards: int, batch:
                 worker.subscriptions.close()
 
 
-def _process(kinesis: Service, folder: str, batch: int, **options: Any) -> Context:
+def _process(kinesis: Service, folder: str, batch: int, clock: FastClock | None = None, **options: Any) -> Context:
     limits = {"max_records_per_shard": batch, "max_tasks": 3, "throttle_timeout": 1e6}
-    return context(kinesis.url, Path(folder), FastClock(), **limits, **options)
+    return context(kinesis.url, Path(folder), clock or FastClock(), **limits, **options)
 
 
-def _live(kinesis: Service, steps: list[Any], shards: int, make: Callable[[], Context]) -> None:
+def _live(
+    kinesis: Service, steps: list[Any], shards: int, make: Callable[[], Context], *, limits: bool = False
+) -> None:
     kinesis.reset()
-    kinesis.set(subscribe_again_after=0.05, event_records=4, heartbeat=0.02)
+    kinesis.set(subscribe_again_after=0.05, event_records=4, heartbeat=0.02, limits=limits)
     kinesis.create(STREAM, shards=shards)
     history = History(kinesis, Query(make))
     history.reader.start()

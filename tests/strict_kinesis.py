@@ -21,6 +21,8 @@ import hashlib
 import itertools
 import json
 import random
+import socket
+import struct
 import threading
 import time
 from collections import Counter, defaultdict, deque
@@ -28,18 +30,21 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, NamedTuple, NoReturn
 
 from tests.strict_fan_out import Consumer, Subscribers, pushed
 
 LAST_HASH = 2**128 - 1
 MIB = 1 << 20
+MOST_CONSUMERS = 20
 
 
 @dataclass(frozen=True)
 class Rules:
     """Rates are shares of the GetRecords calls that fail so; `empty` ones answer nothing before the tip.
 
+    `elsewhere` is the share of all other reading calls that are throttled or fail inside. Of any of them the share `reset`
+    finds its connection reset, before or after it was carried out, and a tenth takes up to `latency` seconds longer.
     With `behind_rounds_down` what arrived less than a millisecond ago does not count as behind.
     """
 
@@ -47,6 +52,9 @@ class Rules:
     expire: float = 0.0
     internal: float = 0.0
     empty: float = 0.0
+    elsewhere: float = 0.0
+    reset: float = 0.0
+    latency: float = 0.0
     limits: bool = False
     behind_rounds_down: bool = False
     iterator_life: float = 300.0
@@ -61,6 +69,18 @@ class Rules:
     heartbeat: float = 0.2  # seconds between two events of an idle shard
     register_duration: float = 0.0
     seed: int = 7
+
+
+_INTERNAL = "InternalFailureException"
+_WRITING = frozenset({"PutRecord", "PutRecords", "CreateStream", "SplitShard", "MergeShards"})
+_THROTTLED = {"GetShardIterator": "ProvisionedThroughputExceededException"}  # elsewhere it is LimitExceededException
+
+
+class Fate(NamedTuple):
+    """What becomes of a call besides its answer."""
+
+    delay: float = 0.0
+    reset: str = ""  # or before, after
 
 
 class ApiError(Exception):
@@ -87,6 +107,7 @@ class Shard:
     children: list[str] = field(default_factory=list)
     closed: bool = False
     calls: deque[float] = field(default_factory=deque)
+    iterators: deque[float] = field(default_factory=deque)
     refused_until: float = 0.0
     sent: deque[tuple[float, int]] = field(default_factory=deque)
 
@@ -101,6 +122,7 @@ class StrictKinesis:
         self.script: deque[str] = deque()  # error codes for the next GetRecords calls, before any rate counts
         self._streams: dict[str, dict[str, Shard]] = {}
         self._created: dict[str, float] = {}
+        self._before: dict[str, int] = {}  # the last sequence number that was given out before the stream was created
         self.parents: dict[str, list[str]] = {}  # of every shard there ever was
         self._expired: set[tuple[str, str]] = set()
         self._numbers = 0
@@ -117,6 +139,7 @@ class StrictKinesis:
         width = (LAST_HASH + 1) // shards
         self._streams[stream] = {}
         self._created[stream] = round(self.clock(), 3)
+        self._before[stream] = self._numbers
         for number in range(shards):
             last = LAST_HASH if number == shards - 1 else (number + 1) * width - 1
             self._new_shard(stream, number * width, last, [])
@@ -193,12 +216,32 @@ class StrictKinesis:
                 raise ApiError("UnknownOperationException", operation)
             return handler(body) or {}
 
+    def fate(self, operation: str) -> Fate:
+        """Raises ApiError for a call that fails by chance."""
+        if operation in _WRITING:
+            return Fate()
+        with self._lock:
+            if operation not in {"GetRecords", "SubscribeToShard"} and self._happens(self.rules.elsewhere):
+                code = self._random.choice([_THROTTLED.get(operation, "LimitExceededException"), _INTERNAL])
+                self.calls[f"{code} elsewhere"] += 1
+                raise ApiError(code, "injected", 500 if code == _INTERNAL else 400)
+            slow = self.rules.latency and self._happens(0.1)
+            reset = self._random.choice(["before", "after"]) if self._happens(self.rules.reset) else ""
+            self.calls["resets"] += bool(reset)
+            return Fate(self._random.uniform(0.0, self.rules.latency) if slow else 0.0, reset)
+
+    def _happens(self, rate: float) -> bool:
+        """By chance; where nothing can happen no random number is taken, so that others stay the same."""
+        return rate > 0 and self._random.random() < rate
+
     # Enhanced fan-out.
 
     def _op_RegisterStreamConsumer(self, body: dict[str, Any]) -> dict[str, Any]:
         name, arn = body["ConsumerName"], f"{body['StreamARN']}/consumer/{body['ConsumerName']}:1"
         if name in self._consumers():
             raise ApiError("ResourceInUseException", f"Consumer {name} exists")
+        if len(self._consumers()) >= MOST_CONSUMERS:
+            raise ApiError("LimitExceededException", "The maximum number of consumers is reached")
         self.subscribers.consumers[name] = Consumer(arn, self.clock() + self.rules.register_duration)
         return {"Consumer": {"ConsumerName": name, "ConsumerARN": arn, "ConsumerStatus": "CREATING"}}
 
@@ -233,6 +276,7 @@ class StrictKinesis:
             shard = self._shard(stream, body["ShardId"])
             position = body["StartingPosition"]
             first = self._first(
+                stream,
                 shard,
                 {
                     "ShardIteratorType": position["Type"],
@@ -318,9 +362,11 @@ class StrictKinesis:
     def _op_GetShardIterator(self, body: dict[str, Any]) -> dict[str, Any]:
         stream, shard = body["StreamName"], self._shard(body["StreamName"], body["ShardId"])
         self.calls_by_shard[shard.id]["GetShardIterator"] += 1
-        return {"ShardIterator": self._iterator(stream, shard.id, self._first(shard, body))}
+        if self.rules.limits:
+            self._refuse_sixth_in_a_second(shard.iterators, shard)
+        return {"ShardIterator": self._iterator(stream, shard.id, self._first(stream, shard, body))}
 
-    def _first(self, shard: Shard, body: dict[str, Any]) -> int:
+    def _first(self, stream: str, shard: Shard, body: dict[str, Any]) -> int:
         """The least sequence number that the iterator will return."""
         kind = body["ShardIteratorType"]
         if kind == "TRIM_HORIZON":
@@ -328,12 +374,27 @@ class StrictKinesis:
         if kind == "LATEST":
             return self._numbers + 1
         if kind == "AT_TIMESTAMP":
+            self._refuse_future(float(body["Timestamp"]))
             later = (r.sequence for r in shard.records if r.arrival >= float(body["Timestamp"]))
             return next(later, self._numbers + 1)
         sequence = body["StartingSequenceNumber"]
-        if not sequence.startswith("49") or int(sequence) > int(number(self._numbers)):
-            raise ApiError("InvalidArgumentException", f"StartingSequenceNumber {sequence} is invalid")
+        before, last = number(self._before[stream]), number(self._numbers)
+        if not sequence.startswith("49") or not int(before) < int(sequence) <= int(last):
+            raise ApiError(
+                "InvalidArgumentException",
+                f"StartingSequenceNumber {sequence} used in GetShardIterator on shard {shard.id} in stream {stream} is"
+                " invalid because it did not come from this stream.",
+            )
         return int(sequence[2:]) + (kind == "AFTER_SEQUENCE_NUMBER")
+
+    def _refuse_future(self, moment: float) -> None:
+        now = self.clock() + self.rules.clock_skew
+        if moment > now:
+            raise ApiError(
+                "InvalidArgumentException",
+                "The timestampInMillis parameter cannot be greater than the currentTimestampInMillis."
+                f" timestampInMillis: {moment * 1000:.0f}, currentTimestampInMillis: {now * 1000:.0f}",
+            )
 
     def _op_GetRecords(self, body: dict[str, Any]) -> dict[str, Any]:
         stream, shard_id, first, made = json.loads(base64.b64decode(body["ShardIterator"]))
@@ -379,13 +440,21 @@ class StrictKinesis:
             raise ApiError(code, "injected", 500 if code == "InternalFailureException" else 400)
 
     def _refuse_over_limit(self, shard: Shard) -> None:
+        if self.clock() < shard.refused_until:
+            self._over_limit(shard)
+        self._refuse_sixth_in_a_second(shard.calls, shard)
+
+    def _refuse_sixth_in_a_second(self, calls: deque[float], shard: Shard) -> None:
         now = self.clock()
-        while shard.calls and shard.calls[0] <= now - 1:
-            shard.calls.popleft()
-        if len(shard.calls) >= 5 or now < shard.refused_until:
-            self.calls["over limit"] += 1
-            raise ApiError("ProvisionedThroughputExceededException", f"Rate exceeded for shard {shard.id}")
-        shard.calls.append(now)
+        while calls and calls[0] <= now - 1:
+            calls.popleft()
+        if len(calls) >= 5:
+            self._over_limit(shard)
+        calls.append(now)
+
+    def _over_limit(self, shard: Shard) -> NoReturn:
+        self.calls["over limit"] += 1
+        raise ApiError("ProvisionedThroughputExceededException", f"Rate exceeded for shard {shard.id}")
 
     def _sent(self, shard: Shard, taken: Sequence[Stored]) -> None:
         size = sum(len(record.data) for record in taken)
@@ -506,14 +575,28 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         operation = self.headers["X-Amz-Target"].partition(".")[2]
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        reset = ""
         try:
+            delay, reset = self.kinesis.fate(operation)
+            time.sleep(delay)
+            if reset == "before":
+                self._reset()
+                return
             if operation == "SubscribeToShard":
                 self._push(self.kinesis.subscribe(body))
                 return
             status, answer = 200, self.kinesis.answer(operation, body)
         except ApiError as error:
             status, answer = error.status, {"__type": error.code, "message": str(error)}
-        self._send(status, json.dumps(answer).encode())
+        if reset:
+            self._reset()
+        else:
+            self._send(status, json.dumps(answer).encode())
+
+    def _reset(self) -> None:
+        """No answer, not even an end: closing with nothing lingering resets the connection."""
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close_connection = True
 
     def _push(self, messages: Iterator[bytes]) -> None:
         self.send_response(200)

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from streaming_app.config.contradictions import refuse_contradictions
-from streaming_app.config.positions import StartPositions
+from streaming_app.config.positions import StartPositions, refuse_future
 from streaming_app.schema import InputSource
 from streaming_app.storage import StorageOptions, is_s3
 from streaming_app.units import parse_duration, parse_size
@@ -40,7 +40,8 @@ def parse_past(value: str) -> str:
 def parse_start(value: Any) -> str:
     """A start in its canonical form: LATEST, TRIM_HORIZON, `AT_TIMESTAMP 2026-03-01T00:00:00Z`, or positions as JSON text.
 
-    Positions per shard (config/positions.py) may be given as JSON text or as a mapping.
+    Positions per shard (config/positions.py) may be given as JSON text or as a mapping. Raises ValueError, also for a
+    moment in the future.
     """
     if isinstance(value, Mapping):
         return StartPositions.from_json(value).to_text()
@@ -56,6 +57,7 @@ def parse_start(value: Any) -> str:
         except ValueError:
             raise ValueError(f"{moment!r} is no ISO 8601 time; write for example 2026-03-01T00:00:00Z") from None
         aware = parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+        refuse_future(aware)
         return f"AT_TIMESTAMP {aware.astimezone(UTC).isoformat().replace('+00:00', 'Z')}"
     raise ValueError(
         f"{value!r} is no starting position; use LATEST, TRIM_HORIZON or AT_TIMESTAMP 2026-03-01T00:00:00Z, or positions"

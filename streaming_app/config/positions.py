@@ -95,8 +95,19 @@ def parse_position(value: Any) -> str:
     if kind.upper() in _KINDS and not separator:
         return _KINDS[kind.upper()]
     if kind.upper() == "AT_TIMESTAMP" and moment:
-        return f"AT_TIMESTAMP:{_moment(moment.strip())}"
+        begin = _moment(moment.strip())
+        refuse_future(datetime.fromisoformat(begin))
+        return f"AT_TIMESTAMP:{begin}"
     raise ValueError(f"{value!r} is no position; write {_FORMS}")
+
+
+def refuse_future(moment: datetime, now: datetime | None = None) -> None:
+    """Raises ValueError for a moment that has not been: Kinesis refuses it at each read, and a start counts once."""
+    if moment > (now or datetime.now(UTC)):
+        raise ValueError(
+            f"AT_TIMESTAMP {moment.isoformat()} lies in the future: Kinesis begins at no moment that has not been; use LATEST,"
+            " or start then"
+        )
 
 
 def _moment(text: str) -> str:

@@ -10,7 +10,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.kinesis_histories import BATCHES, RESHARDING, STEPS, histories, live, live_by_subscription
+from tests.kinesis_histories import (
+    BATCHES,
+    RESHARDING,
+    STEPS,
+    histories,
+    live,
+    live_by_subscription,
+    live_within_limits,
+)
 from tests.kinesis_reading import credentials
 from tests.strict_kinesis import strict_kinesis
 
@@ -26,17 +34,17 @@ def kinesis():
 
 
 @settings(max_examples=50, **NO_LIMIT)
-@given(steps=HISTORIES, shards=st.integers(1, 4), batch=BATCHES)
-def test_what_was_put_is_delivered_once_and_in_order(kinesis, steps, shards, batch):
-    live(kinesis, steps, shards, batch)
+@given(steps=HISTORIES, shards=st.integers(1, 4), batch=BATCHES, limited=st.booleans())
+def test_what_was_put_is_delivered_once_and_in_order(kinesis, steps, shards, batch, limited):
+    (live_within_limits if limited else live)(kinesis, steps, shards, batch)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @settings(max_examples=1000, **NO_LIMIT)
-@given(steps=HISTORIES, shards=st.integers(1, 4), batch=BATCHES)
-def test_what_was_put_is_delivered_once_and_in_order_a_thousand_times(kinesis, steps, shards, batch):
-    live(kinesis, steps, shards, batch)
+@given(steps=HISTORIES, shards=st.integers(1, 4), batch=BATCHES, limited=st.booleans())
+def test_what_was_put_is_delivered_once_and_in_order_a_thousand_times(kinesis, steps, shards, batch, limited):
+    (live_within_limits if limited else live)(kinesis, steps, shards, batch)
 
 
 @settings(max_examples=30, **NO_LIMIT)

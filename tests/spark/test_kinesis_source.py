@@ -32,6 +32,7 @@ class Job:
     evaluations: list[tuple[int, list[Any]]] = field(default_factory=list)
     failures: int = 0
     format: str = "kinesis-py"
+    trigger: dict[str, Any] = field(default_factory=lambda: {"processingTime": "200 milliseconds"})
 
     def start(self) -> Any:
         self.spark.dataSource.register(KinesisDataSource)
@@ -39,7 +40,7 @@ class Job:
         checkpoint = str(self.folder / "checkpoint")
         stream = self.spark.readStream.format(self.format).options(**self.options, read_log_path=checkpoint).load()
         writer = stream.writeStream.foreachBatch(self._keep).option("checkpointLocation", checkpoint)
-        return writer.trigger(processingTime="200 milliseconds").start()
+        return writer.trigger(**self.trigger).start()
 
     def _keep(self, frame: Any, batch: int) -> None:
         rows = frame.collect()
@@ -104,6 +105,19 @@ def test_a_failed_batch_is_given_again_exactly_while_the_stream_is_resharded(spa
         job.until(lambda: len(job.rows()) >= 100)
     (first, lost), (again, repeated) = job.evaluations[:2]
     assert (first, lost) == (again, repeated)
+    assert job.places() == sorted(sent)
+
+
+def test_sparks_own_available_now_gives_one_micro_batch_a_run_and_the_next_run_goes_on(spark, tmp_path):
+    """Spark 4.1 asks a Python source once then; our option `available_now` reads to the tips."""
+    with strict_kinesis() as kinesis:
+        kinesis.create(STREAM, shards=2)
+        sent = kinesis.put(STREAM, events(0, 100))
+        options = {"stream_name": STREAM, "region": "us-east-1", "endpoint_url": kinesis.url}
+        job = Job(spark, tmp_path, {**options, "max_records_per_shard": "30"}, trigger={"availableNow": True})
+        for runs in (1, 2):
+            job.start().awaitTermination(120)
+            assert len(job.batches) == runs
     assert job.places() == sorted(sent)
 
 

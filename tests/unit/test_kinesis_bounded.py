@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from streaming_app.config.models import parse_past
+from streaming_app.errors import DataLossError
 from streaming_app.sources.kinesis.clock import SystemClock
 from tests.kinesis_reading import STREAM, Query, context, credentials
 from tests.strict_kinesis import strict_kinesis
@@ -61,6 +62,7 @@ def test_a_run_until_a_moment_ends_before_the_first_record_that_came_then(kinesi
 
 def test_what_comes_during_the_run_is_left_out_and_a_restart_ends_at_the_same_records(kinesis, query, clock):
     sent = put(kinesis, clock, 0, count=40)
+    clock.hours = 2.5
     reader = query(until=clock.moment(2), max_records_per_shard=5).run(batches=2)
     put(kinesis, clock, 3)  # neither shard had a record later than the moment when the bound was decided
     assert sorted(reader.crash().run().rows) == sorted(sent)
@@ -75,6 +77,44 @@ def test_shards_are_followed_to_the_bound_and_no_younger_shard_is_read(kinesis, 
     kinesis.split(STREAM, kinesis.open_shards(STREAM)[0])
     put(kinesis, clock, 4)
     assert sorted(reader.run().rows) == sorted(sent)
+
+
+def test_a_shard_that_was_resharded_after_the_moment_ends_at_its_bound(kinesis, query, clock):
+    sent = put(kinesis, clock, 0)
+    put(kinesis, clock, 3)
+    kinesis.split(STREAM, FIRST)
+    put(kinesis, clock, 4)
+    reader = query(until=clock.moment(2)).run(batches=12)
+    assert sorted(reader.rows) == sorted(sent)
+    assert not reader.plan()
+    assert reader.batches == [20]
+
+
+def test_a_run_that_is_started_again_after_a_reshard_ends_at_its_bound(kinesis, query, clock):
+    sent = put(kinesis, clock, 0)
+    put(kinesis, clock, 3)
+    reader = query(until=clock.moment(2), max_records_per_shard=5).run(batches=1)
+    kinesis.split(STREAM, FIRST)
+    put(kinesis, clock, 4)
+    reader.crash().run(batches=15)
+    assert sorted(reader.rows) == sorted(sent)
+    assert not reader.crash().plan()
+    assert reader.batches[-1]
+
+
+def test_what_came_after_the_moment_does_not_count_as_read(kinesis, query, clock):
+    """The read before the bound ended looks at an answer that goes beyond it, up to the tip."""
+    put(kinesis, clock, 0)
+    put(kinesis, clock, 10)
+    clock.hours = 20
+    reader = query(until=clock.moment(2)).run()
+    for shard in kinesis.open_shards(STREAM):
+        kinesis.trim(STREAM, shard, 15)
+    clock.hours = 36
+    following = query()
+    following.offsets, following.committed = reader.offsets, reader.committed
+    with pytest.raises(DataLossError, match="has expired unread"):
+        following.crash().run()
 
 
 def test_a_service_goes_on_where_a_run_until_a_moment_ended(kinesis, query, clock):

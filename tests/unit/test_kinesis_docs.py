@@ -12,7 +12,7 @@ import pytest
 from streaming_app.config.models import KinesisConfig
 from streaming_app.sources.kinesis import KinesisOptions
 from streaming_app.sources.kinesis.layouts import GENERIC_DDL
-from streaming_app.sources.kinesis.options import _ALIASES, parse_options
+from streaming_app.sources.kinesis.options import _ALIASES, _GLUE_ALIASES, _GLUE_ONLY, parse_options
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCUMENT = (REPOSITORY / "docs" / "kinesis.md").read_text(encoding="utf-8")
@@ -32,6 +32,7 @@ def rows(text: str) -> list[list[str]]:
 
 
 OPTION_ROWS = rows(between("<!-- options:", "<!-- end of options -->"))
+GLUE_ROWS = rows(between("<!-- glue names:", "<!-- end of glue names -->"))
 MATRIX_ROWS = rows(between("<!-- matrix:", "<!-- end of matrix -->"))
 
 
@@ -64,6 +65,13 @@ def test_the_emr_connectors_names_are_all_there():
     ours = {row[3].strip("`").lower(): row[0].strip("`") for row in OPTION_ROWS if row[3]}
     assert ours == {alias: option for alias, (option, _) in _ALIASES.items() if option}
     assert all(alias in DOCUMENT.lower() for alias in _ALIASES)
+
+
+def test_glues_names_are_all_there():
+    theirs = {name.strip("` ").lower(): row[1].strip("`") for row in GLUE_ROWS for name in row[0].split(",")}
+    assert theirs == {alias: option or "nothing to set" for alias, (option, _) in _GLUE_ALIASES.items()}
+    refused = between("<!-- end of glue names -->", "\n\n").lower()
+    assert [name for name in _GLUE_ONLY if f"`{name}`" not in refused] == []
 
 
 def test_what_the_service_sets_itself_is_what_its_configuration_lacks():

@@ -15,6 +15,7 @@ from streaming_app.sources.kinesis.epochs import EpochPartition, ShardTask
 from streaming_app.sources.kinesis.messages import PushedEvent, Record
 from streaming_app.sources.kinesis.source import read_partition
 from streaming_app.sources.kinesis.subscription import Subscription
+from tests.kinesis_histories import FastClock
 from tests.kinesis_reading import STREAM, Query, context, credentials, task
 from tests.kpl import of
 from tests.strict_kinesis import StrictKinesis, strict_kinesis
@@ -426,6 +427,17 @@ def test_a_consumer_that_is_being_deleted_is_registered_again(kinesis, process, 
     kinesis.put(STREAM, events(0, 5))
     assert len(Query(process).run().rows) == 5
     assert kinesis.calls["RegisterStreamConsumer"] == 1
+
+
+def test_a_stream_that_has_all_its_consumers_is_an_error_that_names_the_limit(kinesis, process):
+    for number in range(20):
+        kinesis._op_RegisterStreamConsumer({"ConsumerName": f"other {number}", "StreamARN": ARN})
+    kinesis.put(STREAM, events(0, 5))
+    clock = FastClock()
+    begun = clock.monotonic()
+    with pytest.raises(SourceError, match=r"20 consumers.*LimitExceeded"):
+        Query(lambda: replace(process(), clock=clock)).run()
+    assert clock.monotonic() - begun < 60
 
 
 @pytest.mark.parametrize(("wanted", "left"), [(True, []), (False, ["tests"])])

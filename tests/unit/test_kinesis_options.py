@@ -93,6 +93,63 @@ def test_the_emr_connectors_names_mean_the_same():
     assert parse_options(emr, decoded=False) == parse_options(ours, decoded=False)
 
 
+def test_glues_names_mean_the_same_where_they_agree():
+    glue = {
+        "streamARN": "arn:aws:kinesis:eu-west-1:123456789012:stream/orders",
+        "endpointUrl": "http://localhost:1",
+        "startingPosition": "2023-08-30T19:00:05Z",
+        "failOnDataLoss": "false",
+        "maxFetchRecordsPerShard": "500",
+        "maxFetchTimeInMs": "7000",
+        "maxRecordPerRead": "100",
+        "idleTimeBetweenReadsInMs": "300",
+        "describeShardInterval": "1s",
+        "avoidEmptyBatches": "true",
+        "awsSTSRoleARN": "arn:aws:iam::123456789012:role/reader",
+        "awsSTSSessionName": "nightly",
+        "read_log_path": "/c",
+    }
+    ours = {
+        "stream_name": "arn:aws:kinesis:eu-west-1:123456789012:stream/orders",
+        "endpoint_url": "http://localhost:1",
+        "starting_position": "AT_TIMESTAMP 2023-08-30T19:00:05Z",
+        "fail_on_data_loss": "false",
+        "max_records_per_shard": "500",
+        "max_fetch_time": "7s",
+        "records_per_fetch": "100",
+        "fetch_interval": "300ms",
+        "role_arn": "arn:aws:iam::123456789012:role/reader",
+        "role_session_name": "nightly",
+        "read_log_path": "/c",
+    }
+    lowered = {name.lower(): value for name, value in glue.items()}
+    assert parse_options(lowered, decoded=False) == parse_options(ours, decoded=False)
+    assert parse_options(glue, decoded=False) == parse_options(ours, decoded=False)
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"), [("latest", "LATEST"), ("trim_horizon", "TRIM_HORIZON"), ("earliest", "TRIM_HORIZON")]
+)
+def test_glues_words_for_a_start_are_taken(given, meant):
+    assert parse_options({**LEAST, "startingPosition": given}, decoded=False).starting_position == meant
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("addRecordTimestamp", "approximate_arrival_timestamp"),
+        ("emitConsumerLagMetrics", "lag"),
+        ("fanoutConsumerARN", "consumer_name"),
+        ("numRetries", "throttle_timeout"),
+        ("classification", "text"),
+    ],
+)
+def test_a_name_of_glue_that_means_something_else_is_refused_with_what_to_use(name, remedy):
+    text = problems({**LEAST, name: "1"})
+    assert name in text
+    assert remedy in text
+
+
 def test_enhanced_fan_out_needs_the_name_of_a_consumer():
     assert "consumer_name" in problems({**LEAST, "kinesis.consumerType": "SubscribeToShard"})
     parsed = parse_options({**LEAST, "kinesis.consumerType": "SubscribeToShard", "consumer_name": "c"}, decoded=False)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import threading
 from datetime import UTC, datetime, timedelta
 
@@ -16,7 +17,7 @@ from streaming_app.sources.kinesis.positions import at_timestamp, iterator_argum
 from streaming_app.sources.kinesis.retry import Calls, Retry
 from streaming_app.sources.kinesis.shard import ITERATOR_LIFE, Iterators, Place
 from streaming_app.sources.kinesis.start import by_server_clock, first_offset
-from tests.kinesis_reading import STREAM, context, credentials
+from tests.kinesis_reading import STREAM, Query, context, credentials
 from tests.strict_kinesis import strict_kinesis
 
 AT = "AT_TIMESTAMP:2026-03-01T00:00:00.000Z"
@@ -25,8 +26,8 @@ AT = "AT_TIMESTAMP:2026-03-01T00:00:00.000Z"
 class OwnedClock:
     """Time that passes only when somebody sleeps."""
 
-    def __init__(self) -> None:
-        self.time = 1000.0
+    def __init__(self, time: float = 1000.0) -> None:
+        self.time = time
 
     def monotonic(self) -> float:
         return self.time
@@ -125,6 +126,31 @@ def test_an_iterator_is_kept_for_as_long_as_it_lives():
     assert iterators.take(place, ITERATOR_LIFE + 1) is None
 
 
+# Credentials.
+
+
+def test_credentials_that_cannot_be_had_for_a_moment_are_no_end(monkeypatch, tmp_path):
+    """They expire within the time in which botocore renews them at each call."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    soon = (datetime.now(UTC) + timedelta(minutes=5)).isoformat()
+    given, config = tmp_path / "credentials.json", tmp_path / "config"
+    text = json.dumps({"Version": 1, "AccessKeyId": "key", "SecretAccessKey": "secret", "Expiration": soon})
+    given.write_text(text)
+    config.write_text(f"[default]\ncredential_process = cat {given}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    with strict_kinesis() as kinesis:
+        kinesis.create(STREAM)
+        client = KinesisClient(Endpoint(STREAM, "us-east-1", kinesis.url))
+        assert client.list_shards()
+        given.unlink()
+        with pytest.raises(TemporaryError, match="cannot be had"):
+            client.list_shards()
+        given.write_text(text)
+        assert client.list_shards()
+
+
 # Interleaving.
 
 
@@ -182,6 +208,19 @@ def test_latest_on_a_machine_whose_clock_is_ahead_skips_nothing(monkeypatch, tmp
         assert datetime.fromisoformat(position.removeprefix("AT_TIMESTAMP:")) < datetime.now(UTC) - timedelta(
             minutes=59
         )
+
+
+def test_latest_on_a_machine_whose_clock_is_a_little_ahead_waits_for_the_service(monkeypatch, tmp_path):
+    """Within the second that the header leaves open nobody knows; Kinesis refuses a moment that it has not reached."""
+    credentials(monkeypatch)
+    clock = OwnedClock(1_700_000_000.6)
+    with strict_kinesis(lambda: clock.time - 0.5, iterator_life=1e9) as kinesis:
+        kinesis.create(STREAM)
+        reader = Query(lambda: context(kinesis.url, tmp_path, clock, starting_position="LATEST"))
+        reader.start()
+        assert not reader.plan()
+        sent = kinesis.put(STREAM, [b"one"])
+        assert reader.run().rows == sent
 
 
 def test_trim_horizon_begins_at_the_oldest_listed_shards():

@@ -9,9 +9,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from streaming_app.cli import main
+from streaming_app.config.models import parse_start
 from streaming_app.config.positions import StartPositions
 from streaming_app.errors import ConfigError, DataLossError, SinkError, SourceError
 from streaming_app.journal.ledger import Counts, Entry, Ledger
+from streaming_app.journal.losses import Loss, Losses
+from streaming_app.sources.kinesis.clock import SystemClock
 from streaming_app.sources.kinesis.standing import exported, standing_of
 from streaming_app.storage.local import LocalStorage
 from tests.conftest import REPOSITORY
@@ -27,17 +30,31 @@ def _credentials(monkeypatch):
     credentials(monkeypatch)
 
 
+class LaterClock(SystemClock):
+    """The machine's clock, some hours on."""
+
+    hours = 0.0
+
+    def now(self) -> float:
+        return super().now() + self.hours * 3600
+
+
 @pytest.fixture
-def kinesis():
-    with strict_kinesis() as server:
+def clock():
+    return LaterClock()
+
+
+@pytest.fixture
+def kinesis(clock):
+    with strict_kinesis(clock.now, iterator_life=1e9) as server:
         yield server
 
 
 @pytest.fixture
-def query(kinesis, tmp_path):
+def query(kinesis, tmp_path, clock):
     def make(name: str, **changes) -> LoggedQuery:
         folder = tmp_path / "checkpoints" / name
-        return LoggedQuery(lambda: context(kinesis.url, folder, **changes), folder)
+        return LoggedQuery(lambda: context(kinesis.url, folder, clock, **changes), folder)
 
     return make
 
@@ -48,6 +65,10 @@ def events(first: int, last: int) -> list[bytes]:
 
 def export(reader: LoggedQuery) -> str:
     return exported(STREAM, standing_of(LocalStorage(str(reader.folder)))).to_text()
+
+
+def losses(reader: LoggedQuery) -> list[Loss]:
+    return Losses(reader.make().read_log).all()
 
 
 def entry(batch: int, epoch: int, stream: str = STREAM) -> Entry:
@@ -210,13 +231,36 @@ def test_latest_as_a_position_or_default_means_the_moment_of_the_start(kinesis, 
 
 def test_a_time_is_taken_in_either_spelling(kinesis, query):
     kinesis.create(STREAM)
-    kinesis.put(STREAM, events(0, 20))
-    moment = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    moment = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
+    sent = kinesis.put(STREAM, events(0, 20))
     for text in (f"AT_TIMESTAMP {moment}", f"AT_TIMESTAMP:{moment}"):
         parsed = StartPositions.from_json({"shards": {FIRST: text}})
         assert parsed.shards[FIRST].startswith("AT_TIMESTAMP:")
         assert parsed.shards[FIRST].endswith("Z")
-    assert begins(query, {"shards": {FIRST: f"AT_TIMESTAMP:{moment}"}}).run().rows == []
+    assert begins(query, {"shards": {FIRST: f"AT_TIMESTAMP:{moment}"}}).run().rows == sent
+
+
+FUTURE = "2999-01-01T00:00:00Z"
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        f"AT_TIMESTAMP {FUTURE}",
+        {"shards": {FIRST: f"AT_TIMESTAMP:{FUTURE}"}},
+        {"shards": {}, "default": f"AT_TIMESTAMP:{FUTURE}"},
+    ],
+)
+def test_a_start_in_the_future_is_refused_and_begins_nothing(kinesis, query, start):
+    """Kinesis refuses such a timestamp at each read, and a start counts once: the checkpoint would be lost."""
+    kinesis.create(STREAM)
+    sent = kinesis.put(STREAM, events(0, 5))
+    with pytest.raises(ValueError, match="lies in the future"):
+        parse_start(start)
+    text = start if isinstance(start, str) else json.dumps(start)
+    with pytest.raises((SourceError, ValueError), match="lies in the future"):
+        query("given", starting_position=text).run()
+    assert query("given").run().rows == sent
 
 
 def test_descendants_of_named_and_finished_shards_need_no_position(kinesis, query):
@@ -276,8 +320,121 @@ def test_a_record_that_was_to_be_read_and_has_expired_is_a_loss_whatever_the_age
     kinesis.create(STREAM)
     sent = kinesis.put(STREAM, events(0, 10))
     kinesis.trim(STREAM, FIRST, 5)
-    with pytest.raises(DataLossError, match=FIRST):
+    with pytest.raises(DataLossError, match=rf"{FIRST}.*keeps records since 20\d\d-"):
         begins(query, {"shards": {FIRST: f"AT:{sent[4].partition(':')[2]}"}})
+
+
+def move_between_parent_and_children(kinesis, query, begun: bool) -> str:
+    """The parent was read to its end; its children have not begun, or were planned and not read."""
+    kinesis.create(STREAM)
+    kinesis.put(STREAM, events(0, 10))
+    kinesis.split(STREAM, FIRST)
+    first = query("first").run(1)
+    while not standing_of(LocalStorage(str(first.folder))).offset.finished:
+        first.run(1)
+    kinesis.put(STREAM, events(10, 50))
+    if begun:
+        assert first.plan()
+    return export(first)
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_children_of_a_finished_shard_that_expired_before_the_move_are_a_loss(kinesis, query, clock, begun):
+    given = move_between_parent_and_children(kinesis, query, begun)
+    for shard in kinesis.open_shards(STREAM):
+        kinesis.trim(STREAM, shard, 5)
+    clock.hours = 30
+    with pytest.raises(DataLossError, match=r"was read up to .*6.0 hours has expired"):
+        query("second", starting_position=given).start()
+    accepting = query("second", starting_position=given, fail_on_data_loss=False).run()
+    assert len(accepting.rows) == 30
+    assert len(losses(accepting)) == 2
+
+
+@pytest.mark.parametrize("batches", [1, 2])
+def test_a_move_after_a_parent_was_read_late_does_not_take_its_children_as_read(kinesis, query, clock, batches):
+    """The parent is drained 23 hours after it was split, its end seen or not; its children are begun 7 hours later."""
+    kinesis.create(STREAM)
+    kinesis.put(STREAM, events(0, 10))
+    kinesis.split(STREAM, FIRST)
+    kinesis.put(STREAM, events(10, 50))
+    clock.hours = 23
+    given = export(query("first").run(batches))
+    for shard in kinesis.open_shards(STREAM):
+        kinesis.trim(STREAM, shard, 5)
+    kinesis.trim(STREAM, FIRST, 10)
+    clock.hours = 30
+    with pytest.raises(DataLossError, match=r"6\.0 hours has expired"):
+        query("second", starting_position=given).run()
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_children_of_a_finished_shard_that_are_still_kept_follow(kinesis, query, clock, begun):
+    given = move_between_parent_and_children(kinesis, query, begun)
+    clock.hours = 23
+    assert len(query("second", starting_position=given).run().rows) == 40
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_moved_checkpoint_that_waits_too_long_before_its_first_read_notices_the_loss(kinesis, query, clock, begun):
+    given = move_between_parent_and_children(kinesis, query, begun)
+    second = query("second", starting_position=given)
+    second.start()
+    if begun:
+        second.plan()
+    for shard in kinesis.open_shards(STREAM):
+        kinesis.trim(STREAM, shard, 5)
+    clock.hours = 30
+    with pytest.raises(DataLossError, match="has expired"):
+        second.crash().run()
+
+
+def test_given_positions_that_are_not_read_in_time_are_a_loss(kinesis, query, clock):
+    kinesis.create(STREAM)
+    kinesis.put(STREAM, events(0, 10))
+    second = query("second", starting_position=export(query("first").run()))
+    second.start()
+    kinesis.put(STREAM, events(10, 20))
+    kinesis.trim(STREAM, FIRST, 12)
+    clock.hours = 30
+    with pytest.raises(DataLossError, match="has expired"):
+        second.crash().run()
+
+
+def test_a_checkpoint_that_only_ever_saw_an_idle_stream_moves_without_a_loss(kinesis, query, clock):
+    kinesis.create(STREAM)
+    first = query("first", starting_position="LATEST").run()
+    for hours in range(0, 60, 5):
+        clock.hours = hours
+        assert not first.plan()
+    sent = kinesis.put(STREAM, events(0, 10))
+    assert query("second", starting_position=export(first)).run().rows == sent
+
+
+def test_an_accepted_loss_at_given_positions_is_noted_once(kinesis, query, clock):
+    kinesis.create(STREAM, shards=2)
+    sent = kinesis.put(STREAM, events(0, 20))
+    first, second = ([row for row in sent if row.startswith(shard)] for shard in (FIRST, SECOND))
+    given = {
+        "shards": {FIRST: f"AT:{first[2].partition(':')[2]}", SECOND: f"AFTER:{second[2].partition(':')[2]}"},
+        "as_of": datetime.now(UTC).isoformat(),
+    }
+    clock.hours = 30
+    kinesis.trim(STREAM, FIRST, 4)
+    kinesis.trim(STREAM, SECOND, 4)
+    reader = query("given", starting_position=json.dumps(given), fail_on_data_loss=False).run().crash().run()
+    assert sorted(reader.rows) == sorted(first[4:] + second[4:])
+    at, after = losses(reader)
+    assert (at.detail["where"], after.detail["where"]) == (f"shard {FIRST}", f"shard {SECOND}")
+    assert after.detail["until"] - after.detail["since"] == pytest.approx(6 * 3600, abs=60)
+
+
+def test_finished_shards_without_a_moment_are_a_warning(kinesis, query, clock, caplog):
+    document = json.loads(move_between_parent_and_children(kinesis, query, begun=False))
+    del document["as_of"]
+    clock.hours = 30
+    assert len(begins(query, document).run().rows) == 40
+    assert "as_of" in caplog.text
 
 
 def test_without_a_moment_an_expired_record_is_a_warning(kinesis, query, caplog):

@@ -7,7 +7,7 @@ import pytest
 from streaming_app.errors import DataLossError
 from streaming_app.journal.losses import Losses
 from streaming_app.sources.kinesis.clock import SystemClock
-from tests.kinesis_reading import STREAM, Query, context, credentials, settled_latest
+from tests.kinesis_reading import STREAM, Query, context, credentials, settled_latest, task
 from tests.strict_kinesis import strict_kinesis
 
 FIRST = "shardId-000000000000"
@@ -84,11 +84,56 @@ def test_children_whose_first_records_may_be_gone_stop_the_source(kinesis, query
     kinesis.split(STREAM, FIRST)
     reader.run(batches=1)  # the parent's end
     kinesis.put(STREAM, events(20))
-    for shard in kinesis.open_shards(STREAM):
-        kinesis.trim(STREAM, shard, 3)
+    for shard in (FIRST, *kinesis.open_shards(STREAM)):
+        kinesis.trim(STREAM, shard, 10 if shard == FIRST else 3)
     clock.hours = 30
     with pytest.raises(DataLossError, match=f"shard {FIRST}, whose children follow, was read up to"):
         reader.crash().run()
+
+
+def read_a_parent_late(kinesis, reader, clock, *, to_its_end: bool):
+    """It was split 23 hours before its last records are read; its children have had records since."""
+    kinesis.put(STREAM, events(10))
+    reader.run(batches=1)
+    kinesis.split(STREAM, FIRST)
+    kinesis.put(STREAM, events(40))
+    clock.hours = 23
+    reader.run(batches=2 if to_its_end else 1)
+    assert len(reader.rows) == 10
+
+
+@pytest.mark.parametrize("to_its_end", [True, False])
+def test_children_of_a_parent_that_was_read_late_may_have_lost_what_came_before_its_end_was_read(
+    kinesis, query, clock, to_its_end
+):
+    reader = query(max_records_per_shard=5)
+    read_a_parent_late(kinesis, reader, clock, to_its_end=to_its_end)
+    clock.hours = 30
+    kinesis.trim(STREAM, FIRST, 10)
+    for shard in kinesis.open_shards(STREAM):
+        kinesis.trim(STREAM, shard, 5)
+    with pytest.raises(DataLossError, match=rf"{FIRST}.*6\.0 hours has expired"):
+        reader.crash().run()
+
+
+def test_children_of_a_parent_that_was_read_late_are_whole_while_its_last_record_is_kept(kinesis, query, clock):
+    reader = query(max_records_per_shard=5)
+    read_a_parent_late(kinesis, reader, clock, to_its_end=True)
+    kinesis.set(retention_hours=48)
+    clock.hours = 40
+    assert len(reader.crash().run().rows) == 50
+
+
+def test_a_split_of_a_shard_that_was_idle_for_days_is_no_loss(kinesis, query, clock):
+    kinesis.put(STREAM, events(10))
+    reader = query().run()
+    for hours in range(0, 75, 5):
+        clock.hours = hours
+        assert not reader.plan()
+    kinesis.trim(STREAM, FIRST, 10)
+    kinesis.split(STREAM, FIRST)
+    sent = kinesis.put(STREAM, events(20))
+    assert sorted(reader.crash().run().rows[10:]) == sorted(sent)
 
 
 @pytest.mark.parametrize("begun", [True, False])
@@ -189,6 +234,32 @@ def test_where_losses_are_accepted_a_stream_made_anew_is_read_from_its_beginning
         reader.crash().run()
     assert sorted(reader.rows[10:]) == sorted(sent)
     assert caplog.text.count("reading the new stream from its beginning") == 1
+
+
+@pytest.mark.parametrize("start", ["TRIM_HORIZON", "LATEST"])
+@pytest.mark.parametrize("was", ["unread in its first batch", "unread", "read in part", "read"])
+def test_an_uncommitted_batch_of_a_stream_made_anew_is_lost_where_that_is_accepted(kinesis, query, clock, was, start):
+    reader = query(fail_on_data_loss=False, max_records_per_shard=5, starting_position=start)
+    reader.start()
+    kinesis.split(STREAM, FIRST)
+    kinesis.put(STREAM, events(40))
+    if was != "unread in its first batch":
+        reader.run(batches=2)
+    before = len(reader.rows)
+    assert reader.plan()
+    parts = reader.epochs.partitions(*reader.offsets[-2:])
+    for part in {"read": parts, "read in part": parts[:1]}.get(was, []):
+        task(reader.make(), part)
+    make_anew(kinesis, clock)
+    sent = kinesis.put(STREAM, events(20))
+    reader.crash()
+    assert len(reader.rows) == before
+    for _ in range(3):
+        reader.crash().run()
+    assert sorted(reader.rows[before:]) == sorted(sent)
+    names = [loss.name for loss in Losses(reader.make().read_log).all()]
+    assert len([name for name in names if name.startswith("stream-")]) == 1
+    assert len([name for name in names if "epoch-" in name]) == {"read": 2, "read in part": 2}.get(was, 1)
 
 
 def test_a_start_before_all_that_is_kept_is_a_loss(kinesis, query, clock):

@@ -13,7 +13,7 @@ import boto3
 import botocore.session
 from botocore.config import Config
 from botocore.credentials import DeferredRefreshableCredentials
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import BotoCoreError, ClientError, CredentialRetrievalError, HTTPClientError
 from botocore.exceptions import ConnectionError as BotoConnectionError
 from botocore.parsers import ResponseParserError
 
@@ -126,8 +126,8 @@ def _assume(role: Role, region: str) -> dict[str, str]:
 
 
 def _may_pass(error: BotoCoreError | ClientError) -> bool:
-    """Whether STS throttled or failed itself, so that another call a little later may be answered."""
+    """Whether STS throttled or failed itself, or who gives the own credentials did, so that another call a little later may be answered."""
     if not isinstance(error, ClientError):
-        return False
+        return isinstance(error, CredentialRetrievalError)  # those that the role is assumed with
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     return status >= _SERVER_ERROR or error.response.get("Error", {}).get("Code", "") in _THROTTLED

@@ -18,7 +18,7 @@ from streaming_app.sources.kinesis.context import Context
 from streaming_app.sources.kinesis.lineage import Parents, leaves
 from streaming_app.sources.kinesis.messages import Record
 from streaming_app.sources.kinesis.positions import at_timestamp
-from streaming_app.sources.kinesis.start import list_shards
+from streaming_app.sources.kinesis.stream import list_shards
 
 _LOG: Final = logging.getLogger(__name__)
 _THREADS: Final = 16
@@ -48,19 +48,23 @@ NOTHING: Final = Bound(before=0)
 
 @dataclass
 class BoundedRun:
-    """Which shards there were at its start, and which of them were seen at their tip (or bound) since."""
+    """Which shards there were at its start, and which of them are done: seen at their tip since, or read to their bound."""
 
     first_epoch: int
     scope: Parents
-    at_tip: set[str] = field(default_factory=set)
+    done: set[str] = field(default_factory=set)
 
     def saw_tip(self, shards: set[str] | frozenset[str]) -> None:
         """A shard that has children is not done at its tip: it is closed, and they come after it."""
-        self.at_tip |= shards & set(leaves(self.scope))
+        self.done |= shards & set(leaves(self.scope))
+
+    def saw_bound(self, shards: set[str]) -> None:
+        """A shard is done at its bound, whatever children it has: they are younger than the bound."""
+        self.done |= shards
 
     def finished(self, shards: Mapping[str, str]) -> bool:
         """Whether nothing is left of what there was at the start; younger shards do not count."""
-        return all(shard in self.at_tip or shard not in self.scope for shard in shards)
+        return all(shard in self.done or shard not in self.scope for shard in shards)
 
 
 def bounds_of(context: Context) -> Mapping[str, Bound]:

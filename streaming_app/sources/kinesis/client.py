@@ -13,12 +13,19 @@ from typing import Any, Final, NamedTuple, NoReturn, Protocol
 
 import msgspec
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import BotoCoreError, ClientError, CredentialRetrievalError, HTTPClientError
 from botocore.exceptions import ConnectionError as BotoConnectionError
 
 from streaming_app.errors import SourceError
 from streaming_app.sources.kinesis.access import Endpoint, kinesis_client
-from streaming_app.sources.kinesis.failures import InUseError, IteratorExpiredError, NotFoundError, TemporaryError
+from streaming_app.sources.kinesis.failures import (
+    InUseError,
+    InvalidPositionError,
+    IteratorExpiredError,
+    LimitError,
+    NotFoundError,
+    TemporaryError,
+)
 from streaming_app.sources.kinesis.messages import RECORDS, RecordsAnswer, ShardListed, StreamSummary
 from streaming_app.sources.kinesis.positions import iterator_arguments, starting_position
 from streaming_app.sources.kinesis.pushed import PushedBody, PushedEvents
@@ -29,13 +36,13 @@ DECODING: Final = threading.Lock()
 _THROTTLED: Final = frozenset(
     {
         "ProvisionedThroughputExceededException",
-        "LimitExceededException",
         "KMSThrottlingException",
         "ThrottlingException",
         "Throttling",
         "RequestLimitExceeded",
     }
 )
+_AHEAD: Final = "timestampInMillis"  # a moment that Kinesis' clock has not reached; ours may be a little ahead
 _SERVER_ERROR: Final = 500
 _HTTP_OK_BELOW: Final = 300
 _LISTING_RESTARTS: Final = 3
@@ -64,7 +71,7 @@ class KinesisApi(Protocol):
         ...
 
     def shard_iterator(self, shard: str, position: str) -> str:
-        """An iterator for a position, or for LATEST; raises as `get_records`."""
+        """An iterator for a position, or for LATEST; raises InvalidPositionError, or as `get_records`."""
         ...
 
     def list_shards(self) -> list[ShardListed]:
@@ -84,7 +91,7 @@ class KinesisApi(Protocol):
         ...
 
     def register_consumer(self, stream: str, name: str) -> None:
-        """Begin to register a consumer; raises InUseError where there is one of this name."""
+        """Begin to register a consumer; InUseError: there is one of this name, LimitError: maybe as many as there can be."""
         ...
 
     def deregister_consumer(self, stream: str, name: str) -> None:
@@ -163,6 +170,10 @@ class KinesisClient:
             self._refused(error)
         except (HTTPClientError, BotoConnectionError) as error:
             raise TemporaryError(f"stream {self._stream!r}: Kinesis cannot be reached: {error}") from error
+        except (
+            CredentialRetrievalError
+        ) as error:  # a service of credentials that does not answer is one more that can fail
+            raise TemporaryError(f"stream {self._stream!r}: credentials cannot be had: {error}") from error
         except BotoCoreError as error:
             raise SourceError(
                 f"stream {self._stream!r}: {error}; check region, credentials and endpoint_url"
@@ -174,7 +185,7 @@ class KinesisClient:
     def _refused(self, error: ClientError) -> NoReturn:
         code = error.response.get("Error", {}).get("Code", "")
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        kind = _kind(code, status)
+        kind = TemporaryError if _AHEAD in str(error) else _kind(code, status)
         raise kind(f"stream {self._stream!r}: {error}") from error
 
 
@@ -183,12 +194,15 @@ class _ListingExpiredError(SourceError):
 
 
 def _kind(code: str, status: int) -> type[SourceError]:
+    if code == "LimitExceededException":
+        return LimitError
     if code in _THROTTLED or status >= _SERVER_ERROR:
         return TemporaryError
     kinds: dict[str, type[SourceError]] = {
         "ExpiredIteratorException": IteratorExpiredError,
         "ResourceNotFoundException": NotFoundError,
         "ResourceInUseException": InUseError,
+        "InvalidArgumentException": InvalidPositionError,
         "ExpiredNextTokenException": _ListingExpiredError,
     }
     return kinds.get(code, SourceError)

@@ -7,12 +7,13 @@ from typing import Final
 
 from streaming_app.errors import SourceError
 from streaming_app.sources.kinesis.context import Context
-from streaming_app.sources.kinesis.failures import InUseError, NotFoundError
+from streaming_app.sources.kinesis.failures import InUseError, LimitError, NotFoundError
 from streaming_app.sources.kinesis.retry import Calls
-from streaming_app.sources.kinesis.start import describe
+from streaming_app.sources.kinesis.stream import describe
 
 _LOG: Final = logging.getLogger(__name__)
 _LOOK_EVERY: Final = 0.5  # seconds; 20 DescribeStreamConsumer calls a second are allowed
+_LIMIT_MAY_PASS: Final = 15.0  # seconds; 5 calls a second are allowed, and 5 consumers being registered at once
 _LONGEST: Final = 120.0  # seconds; AWS takes some seconds
 
 
@@ -34,8 +35,21 @@ def ensure_consumer(context: Context) -> str:
 
 def _register(context: Context, stream: str, name: str) -> None:
     _LOG.info("registering consumer %s of %s; AWS charges for it until it is deregistered", name, stream)
+    patience = context.clock.monotonic() + _LIMIT_MAY_PASS
+
+    def attempt() -> None:
+        try:
+            context.api.register_consumer(stream, name)
+        except LimitError as error:
+            if context.clock.monotonic() < patience:
+                raise
+            raise SourceError(
+                f"stream {stream}: consumer {name!r} cannot be registered. A stream can have 20 consumers: if it has them, remove"
+                f" one that nobody needs (aws kinesis list-stream-consumers), or set consumer_type: polling. {error}"
+            ) from error
+
     try:
-        context.retry.call(lambda: context.api.register_consumer(stream, name), Calls())
+        context.retry.call(attempt, Calls())
     except InUseError:
         context.clock.sleep(_LOOK_EVERY)  # somebody else registers it, or it is still being deleted
 

@@ -26,7 +26,8 @@ from streaming_app.sources.kinesis.options import EFO
 from streaming_app.sources.kinesis.probe import Findings, Hint, Prober
 from streaming_app.sources.kinesis.reading import end_of
 from streaming_app.sources.kinesis.retention import Retention
-from streaming_app.sources.kinesis.start import first_offset, list_shards, listed_shards, parents_of
+from streaming_app.sources.kinesis.start import first_offset
+from streaming_app.sources.kinesis.stream import list_shards, listed_shards, parents_of
 
 _LOG: Final = logging.getLogger(__name__)
 _RELIST_AFTER: Final = 10.0  # seconds; children of a closed shard can take a moment to be listed
@@ -127,12 +128,18 @@ class Epochs:
         return [EpochPartition(end.epoch, group, len(tasks), consumer) for group in groups]
 
     def _check_before_rerun(self, end: Offset) -> None:
-        """An epoch that has to be done again: shards that were not read in it may have lost what came since."""
+        """An epoch that has to be done again: shards that were not read in it may have lost what came since.
+
+        Raises DataLossError; where losses are accepted the epoch is done with what there is.
+        """
         done = self._context.read_log.units(end.epoch)
+        left = {shard: position for shard, position in end.shards.items() if shard not in done}
+        if self._retention.is_another_stream():
+            self._retention.give_up(end.epoch, left)
+            return
         before = self._context.read_log.units(end.epoch - 1)
-        self._retention.before_rerun({shard: read for shard, read in before.items() if shard not in done})
-        unread = {shard: position for shard, position in end.shards.items() if shard not in {*done, *before}}
-        self._retention.check_start(Offset(end.epoch, unread))
+        self._retention.check({shard: read for shard, read in before.items() if shard not in done})
+        self._retention.check_start({shard: position for shard, position in left.items() if shard not in before})
 
     def commit(self, end: Offset) -> None:
         """Spark committed everything up to this epoch: fold its reads away."""
@@ -162,8 +169,8 @@ class Epochs:
 
     def _nothing_to_read(self, current: Offset, following: _Next) -> bool:
         run = self._bounded_run(current)
-        if run and current.epoch > run.first_epoch:
-            run.saw_tip({shard for shard, read in following.reads.items() if read.detail["at_tip"]})
+        if run:
+            self._note_ends(run, current, following.reads)
         if run and run.finished(following.offset.shards):
             self._release_consumer()
             return True
@@ -174,6 +181,13 @@ class Epochs:
         if run:
             run.saw_tip(findings.at_tip)
         return not findings.news
+
+    def _note_ends(self, run: BoundedRun, current: Offset, reads: Mapping[str, UnitRead]) -> None:
+        """What the current epoch's reads ended at; a bound is decided once, so a read before a restart counts, too."""
+        until = self._context.options.until
+        run.saw_bound({shard for shard, read in reads.items() if until and read.detail.get("until") == until})
+        if current.epoch > run.first_epoch:
+            run.saw_tip({shard for shard, read in reads.items() if read.detail["at_tip"]})
 
     def _look(self, following: _Next) -> Findings:
         last_calls = {shard: read.detail["read_at_ms"] / 1000 for shard, read in following.reads.items()}
@@ -200,7 +214,7 @@ class Epochs:
     def _go_on(self, current: Offset, now: float) -> _Next:
         reads = self._reads(current) if current.epoch else {}
         if self._fresh_start and not current.epoch:
-            self._retention.check_start(current)
+            self._retention.check_start(current.shards)
         self._retention.check(reads)
         return _Next(replace(self._plan(current, reads), lag=lag_of(reads)), reads, now)
 

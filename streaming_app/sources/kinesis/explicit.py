@@ -8,18 +8,18 @@ read to their end), or is an ancestor of one (it was read before). `default` tak
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Final
 
 from streaming_app.config.positions import StartPositions, stream_name
-from streaming_app.errors import DataLossError, SourceError
+from streaming_app.errors import SourceError
 from streaming_app.sources.kinesis.context import Context
+from streaming_app.sources.kinesis.expiry import check_unread, gone, moment_text, note_moved, still_there, unread_since
 from streaming_app.sources.kinesis.lineage import Offset, Parents, ShardEnd, leaves, plan, relatives, start_at_roots
-from streaming_app.sources.kinesis.positions import at, is_sequence, sequence_of
-from streaming_app.sources.kinesis.retry import Calls
-from streaming_app.sources.kinesis.shard import ShardFeed
+from streaming_app.sources.kinesis.positions import is_at, is_sequence
+from streaming_app.sources.kinesis.stream import describe
 
 _LOG: Final = logging.getLogger(__name__)
 _LATEST: Final = "LATEST"
@@ -34,16 +34,22 @@ def explicit_offset(context: Context, listing: Parents, given: StartPositions, p
     Raises SourceError for another stream's positions, shards that do not exist or are not accounted for, and sequence
     numbers that Kinesis refuses; DataLossError when records expired that were not read, unless that is accepted.
     """
-    _same_stream(context.options.stream_name, given)
-    _all_exist(context.options.stream_name, given, listing)
-    shards = {**given.shards, **_by_default(context.options.stream_name, given, listing)}
+    stream = context.options.stream_name
+    _same_stream(stream, given)
+    _all_exist(stream, given, listing)
+    by_default = _by_default(stream, given, listing)
+    shards = {**given.shards, **by_default}
     with ThreadPoolExecutor(_THREADS) as pool:
-        named = [shard for shard, position in shards.items() if is_sequence(position)]
-        list(pool.map(lambda shard: _nothing_expired(context, shard, shards[shard], given.as_of), named))
+        named = [shard for shard, position in given.shards.items() if is_sequence(position)]
+        kept = dict(zip(named, pool.map(lambda shard: _is_kept(context, shard, shards[shard]), named), strict=True))
         found = pool.map(lambda shard: _decided(context, shard, shards[shard], pin), shards)
         decided = dict(zip(shards, found, strict=True))
     ends = {shard: ShardEnd(position) for shard, position in decided.items()}
     begun = plan(Offset(-1, decided, given.finished), ends, listing)
+    expired = {shard: given.shards[shard] for shard in named if not kept[shard]}
+    _check_records(context, expired)
+    moved = {shard: place for shard, place in begun.shards.items() if shard not in by_default and not is_at(place)}
+    _check_moment(context, given, moved, expired)
     _LOG.info("begins at given positions: %d shards named, %d read", len(given.shards), len(begun.shards))
     return begun
 
@@ -86,44 +92,47 @@ def _decided(context: Context, shard: str, position: str, pin: Pin) -> str:
     return pin(context, shard) if position == _LATEST else position
 
 
-def _nothing_expired(context: Context, shard: str, position: str, as_of: str) -> None:
-    """Whether the position still is where it was. Raises DataLossError for a loss, SourceError for what is no position.
-
-    Kinesis silently begins an iterator of an expired record at the oldest that is left.
-    """
-    sequence = sequence_of(position)
+def _is_kept(context: Context, shard: str, position: str) -> bool:
+    """Whether the position still is where it was. Raises SourceError for what is no position."""
     try:
-        found = _first_record(context.feed(shard, at(sequence)))
+        return still_there(context, shard, position)
     except SourceError as error:
         raise SourceError(
             f"shard {shard} cannot be read from the given position {position}: {error}. Is it this stream's?"
         ) from error
-    if found == sequence or (as_of and position != at(sequence) and _is_kept(context, as_of)):
+
+
+def _check_records(context: Context, expired: Mapping[str, str]) -> None:
+    """Records that were to be read and are gone are a loss whenever that was."""
+    kept_since = context.clock.now() - describe(context).retention_hours * 3600 if expired else 0.0
+    for shard, position in expired.items():
+        if is_at(position):
+            message = f"{_has_expired(shard, position)}; the stream keeps records since {moment_text(kept_since)}"
+            gone(context, message, f"{shard}-start", where=f"shard {shard}", until=kept_since)
+
+
+def _check_moment(
+    context: Context, given: StartPositions, moved: Mapping[str, str], expired: Mapping[str, str]
+) -> None:
+    """Whether all that arrived after `as_of` is kept; it is remembered for as long as nothing was read from here.
+
+    `moved` are positions before which everything was read by then, `expired` those whose records are gone.
+    """
+    if given.as_of:
+        note_moved(context.read_log, moved, datetime.fromisoformat(given.as_of).timestamp())
+        check_unread(context, moved, unread_since(context.read_log, moved))
         return
-    message = f"shard {shard}: the record of the given position {position} has expired"
-    if position != at(sequence) and not as_of:
-        _LOG.warning("%s; records after it may have expired, too: without `as_of` nobody can tell", message)
-    elif context.options.fail_on_data_loss:
-        raise DataLossError(
-            f"{message}, and so have records that were not read. Set fail_on_data_loss=false to go on from the oldest that"
-            " is left, and get the lost ones from the stream's copy."
-        )
-    else:
-        _LOG.error("%s, and so have records that were not read; going on from the oldest that is left", message)
+    for shard, position in expired.items():
+        if not is_at(position):
+            _LOG.warning(
+                "%s; records after it may have, too: without `as_of` nobody can tell", _has_expired(shard, position)
+            )
+    if given.finished:
+        _LOG.warning("what follows the finished shards may have expired in part: without `as_of` nobody can tell")
 
 
-def _first_record(feed: ShardFeed) -> str | None:
-    """The sequence number of the first record, None when there is none; answers may be empty before it."""
-    page = feed.next_page(1)
-    while not (page.records or page.at_tip or page.closed):
-        page = feed.next_page(1)
-    return page.records[0].sequence if page.records else None
-
-
-def _is_kept(context: Context, as_of: str) -> bool:
-    """Whether the stream still keeps everything that arrived at this moment or later."""
-    kept_from = context.clock.now() - context.retry.call(context.api.describe, Calls()).retention_hours * 3600
-    return datetime.fromisoformat(as_of).timestamp() > kept_from
+def _has_expired(shard: str, position: str) -> str:
+    return f"shard {shard}: the record of the given position {position} has expired"
 
 
 def _some(shards: list[str]) -> str:

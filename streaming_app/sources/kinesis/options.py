@@ -1,6 +1,6 @@
 """The source's options: parsed once into a frozen record, every problem reported together.
 
-Our names are in snake case. The names of EMR's `aws-kinesis` connector work where they mean the same.
+Our names are in snake case. The names of EMR's `aws-kinesis` connector and of Glue's source work where they mean the same.
 """
 
 from __future__ import annotations
@@ -145,6 +145,11 @@ def _consumer_type(value: str) -> str:
     return kinds[value.lower()]
 
 
+def _glue_start(value: str) -> str:
+    """Glue writes a moment without AT_TIMESTAMP."""
+    return parse_start(f"AT_TIMESTAMP {value}" if value[:1].isdigit() else value)
+
+
 def _ignored(value: str) -> None:
     del value
 
@@ -201,6 +206,33 @@ _ALIASES: Final[dict[str, tuple[str | None, Callable[[str], Any]]]] = {
     "kinesis.stsendpointurl": ("sts_endpoint_url", _text),
     "kinesis.describeshardinterval": (None, _ignored),  # children come with a shard's last answer, nothing is polled
 }
+# Glue's names (its API, KinesisStreamingSourceOptions; lower case), as above.
+_GLUE_ALIASES: Final[dict[str, tuple[str | None, Callable[[str], Any]]]] = {
+    "streamname": ("stream_name", _text),
+    "streamarn": ("stream_name", _text),
+    "endpointurl": ("endpoint_url", _text),
+    "startingposition": ("starting_position", _glue_start),
+    "failondataloss": ("fail_on_data_loss", _flag),
+    "maxfetchrecordspershard": ("max_records_per_shard", _whole(1)),
+    "maxfetchtimeinms": ("max_fetch_time", _milliseconds),
+    "maxrecordperread": ("records_per_fetch", _whole(1, _MOST_RECORDS)),
+    "idletimebetweenreadsinms": ("fetch_interval", _milliseconds),
+    "awsstsrolearn": ("role_arn", _text),
+    "awsstssessionname": ("role_session_name", _text),
+    "describeshardinterval": (None, _ignored),
+    "avoidemptybatches": (None, _ignored),  # there are none
+}
+# Those that mean something else, and what there is instead.
+_GLUE_ONLY: Final = {
+    "addidletimebetweenreads": "calls are spaced always; set fetch_interval, which 0 switches off",
+    "addrecordtimestamp": "the column approximate_arrival_timestamp is always there",
+    "emitconsumerlagmetrics": "the lag is in the query's progress; docs/kinesis.md, Lag",
+    "fanoutconsumerarn": "set consumer_type=efo and consumer_name: a consumer of that name is used, or registered",
+    "numretries": "calls are tried again for throttle_timeout",
+    "retryintervalms": "calls are tried again for throttle_timeout",
+    "maxretryintervalms": "calls are tried again for throttle_timeout",
+    "classification": "records are not parsed: the column data has the exact text; kinesis-py-decoded takes a dataset",
+}
 _REQUIRED: Final = {
     "stream_name": "name the stream",
     "read_log_path": "name a folder or S3 prefix next to the query's checkpoint; what each batch read is kept there, so "
@@ -232,8 +264,10 @@ def parse_options(options: Mapping[str, str], *, decoded: bool) -> KinesisOption
 
 
 def _take(key: str, name: str, text: str, values: dict[str, Any], problems: list[Problem]) -> None:
-    target, parse = _ALIASES.get(key, (key, _PARSERS.get(key)))
-    if parse is None:
+    target, parse = (_ALIASES | _GLUE_ALIASES).get(key, (key, _PARSERS.get(key)))
+    if key in _GLUE_ONLY:
+        problems.append(Problem(_PLACE, name, f"is Glue's and means nothing here: {_GLUE_ONLY[key]}"))
+    elif parse is None:
         problems.append(Problem(_PLACE, name, f"is unknown; known are {', '.join(sorted(_PARSERS))}"))
     elif target in values:
         problems.append(Problem(_PLACE, name, f"is given twice, as {target} and by another name"))

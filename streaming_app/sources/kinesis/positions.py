@@ -52,6 +52,16 @@ def is_sequence(position: str) -> bool:
     return position.startswith((_AT, _AFTER))
 
 
+def is_at(position: str) -> bool:
+    """Whether it names a record that is still to be read."""
+    return position.startswith(_AT)
+
+
+def is_after(position: str) -> bool:
+    """Whether the record that it names was read."""
+    return position.startswith(_AFTER)
+
+
 def sequence_of(position: str) -> str:
     """The sequence number that a position of `at` or `after` names."""
     return position.partition(":")[2]

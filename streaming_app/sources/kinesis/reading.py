@@ -22,7 +22,8 @@ from streaming_app.sources.kinesis.aggregates import Deaggregation, Rows
 from streaming_app.sources.kinesis.bounded import Bound
 from streaming_app.sources.kinesis.client import DECODING
 from streaming_app.sources.kinesis.clock import Clock
-from streaming_app.sources.kinesis.failures import NotFoundError
+from streaming_app.sources.kinesis.expiry import TIPS, known_until, moment_text, unread_since
+from streaming_app.sources.kinesis.failures import InvalidPositionError, NotFoundError
 from streaming_app.sources.kinesis.fan_out import FanOutFeed
 from streaming_app.sources.kinesis.lineage import ShardEnd
 from streaming_app.sources.kinesis.messages import ChildShard, HashRange, Record
@@ -45,6 +46,7 @@ class Tally:
     last: str | None = None
     last_arrival: float | None = None
     at_tip: bool = False
+    at_bound: bool = False
     closed: bool = False
     lost: bool = False
     millis_behind: int = 0
@@ -56,6 +58,7 @@ class Tally:
         self.records += len(page.records)
         self.size += page.size
         self.at_tip, self.closed, self.millis_behind = page.at_tip, page.closed, page.millis_behind
+        self.at_bound = page.at_bound
         self.children = tuple(page.children)
         if page.records:
             self.first = self.first or page.records[0].sequence
@@ -98,7 +101,7 @@ class ShardRead:
         self.feed.keep_iterator()
 
     def _next_page(self, limit: int) -> Page:
-        """The next answer up to the run's bound; the shard counts as read to its tip there."""
+        """The next answer up to the run's bound; the shard counts as read to its tip there, and as far behind as it is."""
         begin = self.feed.position
         page = self.feed.next_page(limit)
         kept = list(self.bound.cut(page.records)) if self.bound else page.records
@@ -106,7 +109,17 @@ class ShardRead:
             return page
         self.feed.seek(after(kept[-1].sequence) if kept else begin)
         size = sum(len(record.data) for record in kept)
-        return replace(page, records=kept, size=size, at_tip=True, closed=False, children=[])
+        behind = max(page.millis_behind, round((self.feed.last_call - page.records[len(kept)].arrival) * 1000))
+        return replace(
+            page,
+            records=kept,
+            size=size,
+            at_tip=True,
+            at_bound=True,
+            closed=False,
+            children=[],
+            millis_behind=behind,
+        )
 
     def _limit(self, records: int) -> int:
         return min(self.options.records_per_fetch, self.options.max_records_per_shard - records)
@@ -125,14 +138,26 @@ class ShardRead:
         if self._still_listed():
             raise error
         message = (
-            f"shard {self.shard}: Kinesis no longer knows it, though it was read only to {self.feed.position}; what it"
-            " still held is lost"
+            f"shard {self.shard}: Kinesis no longer knows it, though it was read only to {self.feed.position}"
+            f"{self._read_until(tally)}; what it still held is lost"
         )
         if self.options.fail_on_data_loss:
             raise DataLossError(f"{message}. Set fail_on_data_loss=false to go on with its children.") from error
         Losses(self.read_log).note(f"{self.shard}-end", message)
         _LOG.error("%s; going on with its children", message)
         tally.lost = True
+
+    def _read_until(self, tally: Tally) -> str:
+        """How much time is lost at most, as far as that is known."""
+        since = tally.last_arrival
+        if since is None:
+            before = self.read_log.unit(self.epoch - 1, self.shard)
+            own = unread_since(self.read_log, {self.shard: self.start}).get(self.shard)
+            since = own if before is None else known_until(before, self.read_log.noted(TIPS))
+        if since is None:
+            return ""
+        hours = (self.clock.now() - since) / 3600
+        return f" and to what arrived up to {moment_text(since)}, which is {hours:.1f} hours ago"
 
     def _still_listed(self) -> bool:
         try:
@@ -160,12 +185,15 @@ class ShardRead:
             "children": [self._child(child) for child in tally.children],
             "millis_behind": tally.millis_behind,
             "read_at_ms": round(self.feed.last_call * 1000),
+            "open_until_ms": round(self._open_until(tally) * 1000),
             "calls": calls.made,
             "throttles": calls.throttles,
             "renewals": calls.renewals,
         }
         if tally.lost:
             detail["lost"] = True
+        if tally.at_bound:
+            detail["until"] = self.options.until  # which is where this shard ends for that run, whatever comes after it
         if not (tally.records or tally.at_tip or tally.closed):
             detail["iterator"] = self.feed.iterator  # in the middle of a gap: only the iterator says how far it was
         if isinstance(self.feed, FanOutFeed):
@@ -173,6 +201,22 @@ class ShardRead:
         if apart and apart.aggregates:
             detail |= self._aggregated(tally, apart)
         return UnitRead(self.shard, tally.rows, tally.size, detail)
+
+    def _open_until(self, tally: Tally) -> float:
+        """Seconds since 1970 when the shard is known to have been open, so that its children began later.
+
+        An answer without records that is not the end shows it, and one before whose tip there was more. The last record
+        does not show more than its own arrival: it may have waited in a closed shard. And the end itself shows nothing.
+        """
+        now = self.feed.last_call - tally.millis_behind / 1000
+        if tally.records and not tally.millis_behind:
+            return now if tally.last_arrival is None else tally.last_arrival
+        if tally.records or not tally.closed:
+            return now
+        known = [unread_since(self.read_log, {self.shard: self.start}).get(self.shard, 0.0)]
+        if before := self.read_log.unit(self.epoch - 1, self.shard):
+            known.append(before.detail.get("open_until_ms", 0.0) / 1000)
+        return max(known) or now
 
     def _child(self, child: ChildShard) -> dict[str, Any]:
         named = {"id": child.shard, "parents": child.parents or [self.shard]}
@@ -217,15 +261,15 @@ class ShardRead:
     def _page_again(self, limit: int) -> Page:
         try:
             return self.feed.next_page(limit)
-        except NotFoundError:
+        except (NotFoundError, InvalidPositionError):  # the shard is gone, or of another stream
             return Page(records=[], size=0, at_tip=False, closed=True, children=[], millis_behind=0)
 
     def _gone(self, recorded: UnitRead, missing: int) -> None:
         detail = recorded.detail
         message = (
             f"shard {self.shard}, epoch {self.epoch}: the range {detail['first_seq']} to {detail['last_seq']} had"
-            f" {detail.get('records', recorded.rows)} records and now lacks {missing or 'some'} of them (retention, or another"
-            " stream of the same name)"
+            f" {detail.get('records', recorded.rows)} records that arrived up to {moment_text(detail['last_arrival_ms'] / 1000)}"
+            f" and now lacks {missing or 'some'} of them (retention, or another stream of the same name)"
         )
         if self.options.fail_on_data_loss:
             raise DataLossError(f"{message}. Set fail_on_data_loss=false to go on without them.")
@@ -255,6 +299,14 @@ def _as_recorded(read: UnitRead) -> Deaggregation | None:
         return None
     hash_range = read.detail["hash_range"]
     return Deaggregation(None if hash_range is None else HashRange(*hash_range))
+
+
+def given_up(shard: str, position: str, now: float) -> UnitRead:
+    """The read of a shard whose records cannot be had any more, at `now` (seconds since 1970): none, and none to come."""
+    nothing: dict[str, Any] = dict.fromkeys(("first_seq", "last_seq", "last_arrival_ms"))
+    nothing |= dict.fromkeys(("millis_behind", "calls", "throttles", "renewals"), 0)
+    ended = {"start": position, "end": position, "read_at_ms": round(now * 1000), "at_tip": False, "closed": False}
+    return UnitRead(shard, 0, 0, {**nothing, **ended, "children": [], "lost": True})
 
 
 def end_of(read: UnitRead) -> ShardEnd:

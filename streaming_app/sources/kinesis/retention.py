@@ -10,25 +10,32 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from streaming_app.errors import DataLossError
 from streaming_app.journal.losses import Losses
 from streaming_app.journal.read_log import UnitRead
 from streaming_app.sources.kinesis.context import Context
-from streaming_app.sources.kinesis.failures import NotFoundError
+from streaming_app.sources.kinesis.expiry import (
+    ACCEPT,
+    LEAST_RETENTION,
+    TIPS,
+    check_unread,
+    expired,
+    known_until,
+    moment_text,
+    still_there,
+    unread_since,
+)
 from streaming_app.sources.kinesis.lineage import Offset, start_at_roots
 from streaming_app.sources.kinesis.messages import StreamSummary
-from streaming_app.sources.kinesis.positions import TRIM_HORIZON, after, at, is_timestamp, moment_of
-from streaming_app.sources.kinesis.start import describe, list_shards
+from streaming_app.sources.kinesis.positions import TRIM_HORIZON, is_after
+from streaming_app.sources.kinesis.reading import given_up
+from streaming_app.sources.kinesis.stream import describe, list_shards
 
 _LOG: Final = logging.getLogger(__name__)
-_LEAST_RETENTION: Final = 24 * 3600.0  # seconds; no stream keeps less (API reference, RetentionPeriodHours)
 _TIPS_EVERY: Final = 600.0  # seconds between two notes of idle shards
 _STREAM: Final = "stream"
-TIPS: Final = "tips"  # the note of the last looks that found shards at their tip
-_ACCEPT: Final = "set fail_on_data_loss=false"
 
 
 class Retention:
@@ -56,20 +63,30 @@ class Retention:
             log.note(_STREAM, _identity(summary, current.epoch + 1))
         return Offset(current.epoch + 1, start_at_roots(list_shards(self._context), TRIM_HORIZON).shards)
 
-    def before_rerun(self, reads: Mapping[str, UnitRead]) -> None:
-        """The same checks for a batch that has to be done again; `reads` are what its unread shards were read to before.
-
-        Raises DataLossError; where losses are accepted the batch is done with what there is.
-        """
+    def is_another_stream(self) -> bool:
+        """The same question before a batch is done again. Raises DataLossError if so, unless losses are accepted."""
         summary, known = describe(self._context), self._context.read_log.noted(_STREAM)
-        if known and known["created"] != summary.created and self._context.options.fail_on_data_loss:
-            self._another_stream(known, summary)
-        self.check(reads)
+        if known is None or known["created"] == summary.created:
+            return False
+        self._another_stream(known, summary)
+        return True
+
+    def give_up(self, epoch: int, shards: Mapping[str, str]) -> None:
+        """Of a batch that was planned in the stream before this one: what was not read of these shards is lost."""
+        if not shards:
+            return
+        log, now = self._context.read_log, self._context.clock.now()
+        what = ", ".join(f"{shard} from {position}" for shard, position in sorted(shards.items()))
+        message = f"epoch {epoch}: what was to be read of {what} is lost with the stream that was deleted"
+        if Losses(log).note(f"epoch-{epoch}-unread", message):
+            _LOG.error("%s", message)
+        for shard, position in shards.items():
+            log.put_if_absent(epoch, given_up(shard, position, now))
 
     def check(self, reads: Mapping[str, UnitRead]) -> None:
         """Raises DataLossError for shards whose next records have expired; where that is accepted each is noted once."""
         now = self._context.clock.now()
-        suspects = [read for read in reads.values() if now - self._read_until(read) >= _LEAST_RETENTION]
+        suspects = [read for read in reads.values() if now - self._read_until(read) >= LEAST_RETENTION]
         kept_from = now - describe(self._context).retention_hours * 3600 if suspects else now
         for read in suspects:
             until = self._read_until(read)
@@ -77,22 +94,11 @@ class Retention:
                 where = (
                     f"shard {read.unit}" if not read.detail["closed"] else f"shard {read.unit}, whose children follow,"
                 )
-                self._expired(where, f"{read.unit}-{read.detail['read_at_ms']}", until, kept_from)
+                expired(self._context, where, f"{read.unit}-{read.detail['read_at_ms']}", until, kept_from)
 
-    def check_start(self, current: Offset) -> None:
-        """As `check`, for a checkpoint in which nothing was read yet: its shards begin at moments of time, or anywhere."""
-        moments = {shard: moment_of(place) for shard, place in current.shards.items() if is_timestamp(place)}
-        now, tips = self._context.clock.now(), self._noted_tips()
-        until = {
-            shard: max(moment, float(tips["at"]) if tips["shards"].get(shard) == current.shards[shard] else 0.0)
-            for shard, moment in moments.items()
-        }
-        if any(now - moment >= _LEAST_RETENTION for moment in until.values()):
-            summary = describe(self._context)
-            kept_from = now - summary.retention_hours * 3600
-            for shard, moment in until.items():
-                if max(moment, summary.created) <= kept_from:
-                    self._expired(f"shard {shard}", f"{shard}-start", moment, kept_from)
+    def check_start(self, shards: Mapping[str, str]) -> None:
+        """As `check`, for shards of which nothing was read yet from these positions, as far as anything is known of them."""
+        check_unread(self._context, shards, unread_since(self._context.read_log, shards))
 
     def saw_tip(self, shards: Mapping[str, str]) -> None:
         """A look found these shards with nothing after these positions; noted now and then, for the next start."""
@@ -112,53 +118,21 @@ class Retention:
     def _still_there(self, read: UnitRead) -> bool:
         """Whether the last record read is kept, and so everything after it.
 
-        Where nothing was delivered there is no such record, and a shard that was read to its end has its children instead,
-        whose first records may be gone as well.
+        Where nothing was delivered there is no such record. Children's records are younger than their parents'.
         """
         end = str(read.detail["end"])
-        sequence = end.rpartition(":")[2]
-        if end != after(sequence) or read.detail["closed"]:
-            return False
-        try:
-            records = self._context.feed(read.unit, at(sequence)).peek().records
-        except NotFoundError:
-            return True  # the task that reads it finds out, and says so
-        return bool(records) and records[0].sequence == sequence
-
-    def _expired(self, where: str, name: str, until: float, kept_from: float) -> None:
-        message = (
-            f"{where} was read up to {_moment(until)} and the stream keeps records since {_moment(kept_from)}: whatever"
-            f" arrived in those {(kept_from - until) / 3600:.1f} hours has expired unread, and Kinesis does not tell whether"
-            " anything did"
-        )
-        if self._context.options.fail_on_data_loss:
-            raise DataLossError(
-                f"{message}. To go on from the oldest record that is left, {_ACCEPT}; to get the lost ones, backfill from"
-                " the stream's copy."
-            )
-        if Losses(self._context.read_log).note(name, message, where=where, since=until, until=kept_from):
-            _LOG.error("%s; going on from the oldest record that is left", message)
+        return is_after(end) and still_there(self._context, read.unit, end, ended=read.detail["closed"])
 
     def _another_stream(self, known: Mapping[str, Any], summary: StreamSummary) -> None:
         message = (
-            f"stream {self._context.options.stream_name!r} was created {_moment(summary.created)}, and this checkpoint read"
-            f" one created {_moment(known['created'])}: it was deleted and made again, and the positions mean nothing in it"
+            f"stream {self._context.options.stream_name!r} was created {moment_text(summary.created)}, and this checkpoint read"
+            f" one created {moment_text(known['created'])}: it was deleted and made again, and the positions mean nothing in it"
         )
         if self._context.options.fail_on_data_loss:
-            raise DataLossError(f"{message}. Start with a new checkpoint, or {_ACCEPT} to read it from its beginning.")
-        Losses(self._context.read_log).note(f"stream-{summary.created}", message)
-        _LOG.error("%s; reading the new stream from its beginning", message)
-
-
-def known_until(read: UnitRead, tips: Mapping[str, Any] | None) -> float:
-    """Seconds since 1970: everything that arrived in the read's shard before was read; `tips` is the note of `TIPS`."""
-    seen = float(tips["at"]) if tips and tips["shards"].get(read.unit) == read.detail["end"] else 0.0
-    return max(seen, float(read.detail["read_at_ms"] - read.detail["millis_behind"]) / 1000)
+            raise DataLossError(f"{message}. Start with a new checkpoint, or {ACCEPT} to read it from its beginning.")
+        if Losses(self._context.read_log).note(f"stream-{summary.created}", message):
+            _LOG.error("%s; reading the new stream from its beginning", message)
 
 
 def _identity(summary: StreamSummary, epoch: int) -> dict[str, Any]:
     return {"arn": summary.arn, "created": summary.created, "epoch": epoch}
-
-
-def _moment(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -54,7 +54,7 @@ class Iterators:
 
 @dataclass(frozen=True)
 class Page:
-    """One answer: records in shard order, and what it says about the shard's end."""
+    """One answer: records in shard order, and what it says about the shard's end; `at_bound`: or the run's."""
 
     records: list[Record]
     size: int
@@ -62,6 +62,7 @@ class Page:
     closed: bool
     children: list[ChildShard]
     millis_behind: int
+    at_bound: bool = False
 
 
 class ShardFeed:

@@ -14,10 +14,10 @@ from streaming_app.errors import ConfigError, SinkError, SourceError
 from streaming_app.journal.ledger import Ledger
 from streaming_app.journal.read_log import ReadLog
 from streaming_app.journal.spark_log import offset_of_batch, read_spark_log
+from streaming_app.sources.kinesis.expiry import TIPS, open_until, unread_since
 from streaming_app.sources.kinesis.lineage import Offset
 from streaming_app.sources.kinesis.positions import at_timestamp
 from streaming_app.sources.kinesis.reading import end_of
-from streaming_app.sources.kinesis.retention import TIPS, known_until
 from streaming_app.storage import Storage
 
 
@@ -27,7 +27,7 @@ class Standing:
 
     `counted` is the last batch that counts, `again` the one that was logged and will be read again (-1: none), and
     `unpublished` batches are in the ledger and not all of their files are visible yet. Everything that arrived before
-    `read_until` (seconds since 1970) was read; None before the first batch.
+    `read_until` (seconds since 1970) was read; None where that is not known.
     """
 
     offset: Offset
@@ -43,7 +43,8 @@ def standing_of(checkpoint: Storage) -> Standing:
     read_log, ledger = ReadLog(checkpoint), Ledger(checkpoint)
     batch = spark.last_logged
     if batch < 0:
-        return Standing(_begun(checkpoint, read_log))
+        begun = _begun(checkpoint, read_log)
+        return Standing(begun, read_until=_read_until(read_log, begun))
     unpublished = tuple(entry.batch_id for entry in ledger.unpublished())
     newest = ledger.newest()
     if newest > batch:
@@ -87,10 +88,14 @@ def _after(checkpoint: Storage, read_log: ReadLog, batch: int) -> Offset:
 
 
 def _read_until(read_log: ReadLog, following: Offset) -> float | None:
-    """The oldest moment that one of the epoch's shards is known to have been read up to by the epoch before."""
-    reads = read_log.units(following.epoch - 1)
+    """Everything that arrived before this moment was read by the epoch before, as far as anything is known.
+
+    Shards that ended in that epoch count, for their children's sake, as do those whose end was not seen yet. Before the
+    first read it is as the start was decided.
+    """
     tips = read_log.noted(TIPS)
-    return min((known_until(reads[shard], tips) for shard in following.shards if shard in reads), default=None)
+    known = [open_until(read, tips) for read in read_log.units(following.epoch - 1).values()]
+    return min(known or unread_since(read_log, following.shards).values(), default=None)
 
 
 def exported(stream: str, standing: Standing) -> StartPositions:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-from streaming_app.config.positions import StartPositions
+from streaming_app.config.positions import StartPositions, refuse_future
 from streaming_app.errors import DataLossError, SourceError
 from streaming_app.sources.kinesis import positions
 from streaming_app.sources.kinesis.context import Context
 from streaming_app.sources.kinesis.explicit import explicit_offset
-from streaming_app.sources.kinesis.failures import NotFoundError
 from streaming_app.sources.kinesis.lineage import Offset, Parents, leaves, start_at_roots
-from streaming_app.sources.kinesis.messages import ShardListed, StreamSummary
 from streaming_app.sources.kinesis.retry import Calls
+from streaming_app.sources.kinesis.stream import describe, list_shards
 
 LATEST: Final = "LATEST"
 _THREADS: Final = 16
@@ -24,34 +23,19 @@ _CLOCK_TOLERANCE: Final = timedelta(seconds=2)
 _DATE_RESOLUTION: Final = timedelta(seconds=1)
 
 
-def listed_shards(context: Context) -> list[ShardListed]:
-    """Every shard that is listed. Raises SourceError when there is no such stream."""
-    try:
-        return context.retry.call(context.api.list_shards, Calls())
-    except NotFoundError as error:
-        raise SourceError(f"stream {context.options.stream_name!r} does not exist: {error}") from error
-
-
-def list_shards(context: Context) -> dict[str, tuple[str, ...]]:
-    """Every shard that is listed, with its parents. Raises SourceError when there is no such stream."""
-    return parents_of(listed_shards(context))
-
-
-def parents_of(listed: Iterable[ShardListed]) -> dict[str, tuple[str, ...]]:
-    """A listing as planning takes it."""
-    return {item.shard: item.parents for item in listed}
-
-
-def describe(context: Context) -> StreamSummary:
-    """Which stream this is. Raises SourceError when there is none."""
-    try:
-        return context.retry.call(context.api.describe, Calls())
-    except NotFoundError as error:
-        raise SourceError(f"stream {context.options.stream_name!r} does not exist: {error}") from error
-
-
 def first_offset(context: Context) -> Offset:
-    """Epoch 0: nothing is read in it, its shards and positions are where epoch 1 begins."""
+    """Epoch 0: nothing is read in it, its shards and positions are where epoch 1 begins. Raises SourceError."""
+    begun = _decided(context)
+    moments = [positions.moment_of(place) for place in begun.shards.values() if positions.is_timestamp(place)]
+    try:
+        for moment in moments:
+            refuse_future(datetime.fromtimestamp(moment, UTC), datetime.fromtimestamp(context.clock.now(), UTC))
+    except ValueError as error:
+        raise SourceError(str(error)) from None
+    return begun
+
+
+def _decided(context: Context) -> Offset:
     listing = list_shards(context)
     if not listing:
         raise SourceError(f"stream {context.options.stream_name!r} has no shards yet; start when it is ACTIVE")
