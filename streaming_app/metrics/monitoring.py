@@ -37,7 +37,7 @@ from streaming_app.quality import Suite
 from streaming_app.runtime import logs
 from streaming_app.schema import Dataset
 from streaming_app.sink import SinkOptions
-from streaming_app.sources.kinesis.retention import TIPS
+from streaming_app.sources.kinesis.expiry import TIPS
 from streaming_app.storage import Storage, is_s3, open_storage
 
 _LOG: Final = logging.getLogger(__name__)

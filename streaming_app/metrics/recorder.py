@@ -18,7 +18,7 @@ from streaming_app.metrics import catalogue as m
 from streaming_app.metrics.values import Values
 from streaming_app.progress import Batch, Standing
 from streaming_app.schema import CLEAN, DEAD_LETTER
-from streaming_app.sources.kinesis.retention import known_until
+from streaming_app.sources.kinesis.expiry import known_until
 from streaming_app.storage import Storage
 
 _HOUR: Final = 3600.0
