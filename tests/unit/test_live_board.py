@@ -130,10 +130,31 @@ def test_a_restart_shows_the_hour_before_it_and_counts_nothing_twice(service):
     assert later(service)["last_hour"]["kinesis/clean"] == 37
 
 
-def _ledger(service):
+def _ledger(service, source: str = "kinesis"):
     from streaming_app.journal.ledger import Ledger
 
-    return Ledger(service.checkpoints["kinesis"])
+    return Ledger(service.checkpoints[source])
+
+
+def test_a_restart_shows_the_last_batches_and_dead_letters_of_all_sources_together(service):
+    """Each source has had enough of them to fill the page alone."""
+    for ago in range(40, 0, -1):
+        for source in ("kinesis", "csv"):
+            letters = [{"raw": f"{source} {ago}", "reasons": ["b"]}]
+            service.batch(source, read=2, reasons={"b": 1}, letters=letters, ago=10 * ago, tell=False)
+    for source in ("kinesis", "csv"):
+        service.board.begin(source, _ledger(service, source))
+    batches = later(service)["batches"]
+    assert [(batch["source"], batch["batch"]) for batch in batches[:4]] == [
+        ("csv", 39),
+        ("kinesis", 39),
+        ("csv", 38),
+        ("kinesis", 38),
+    ]
+    assert len(batches) == 30
+    assert {row["raw"] for row in letters_of(service, 12)} == {
+        f"{source} {ago}" for source in ("kinesis", "csv") for ago in range(1, 7)
+    }
 
 
 def test_a_batch_that_is_told_of_again_counts_once(service):

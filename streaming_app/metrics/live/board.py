@@ -16,6 +16,7 @@ from streaming_app.journal.ledger import Entry, Ledger
 from streaming_app.metrics import catalogue as m
 from streaming_app.metrics.health import Readiness
 from streaming_app.metrics.live.history import HOUR, History, Name, Seconds
+from streaming_app.metrics.live.newest import Newest
 from streaming_app.metrics.live.rejected import Rejected
 from streaming_app.metrics.live.rules import Rules
 from streaming_app.metrics.values import Values
@@ -56,7 +57,7 @@ class Board:
         self._started = clock()
         self._history = History()
         self._sources: dict[str, _Seen] = {}
-        self._batches: deque[dict[str, Any]] = deque(maxlen=_BATCHES)
+        self._batches: Newest[dict[str, Any]] = Newest(_BATCHES)
         self._rules: Rules | None = None
         self._rejected: Rejected | None = None
         self._cached: dict[int, tuple[float, dict[str, Any]]] = {}
@@ -113,7 +114,8 @@ class Board:
 
     def _remember(self, source: str, entry: Entry, durations_ms: Mapping[str, int], ended: float | None) -> None:
         counts, at = entry.counts, ended or entry.committed_at
-        self._batches.append(
+        self._batches.add(
+            at,
             {
                 "source": source,
                 "batch": entry.batch_id,
@@ -129,7 +131,7 @@ class Board:
                 "breaches": dict(entry.breaches),
                 "ms": durations_ms.get(_WHOLE),
                 "phases": {name: ms for name, ms in durations_ms.items() if name != _WHOLE},
-            }
+            },
         )
         if self._rejected:
             self._rejected.offer(source, entry)
@@ -161,7 +163,7 @@ class Board:
             "sources": [self._source(name, state, end) for name, state in found.sources.items()],
             "last_hour": _by_source(hour),
             "history": self._charts(span, end),
-            "batches": sorted(self._batches, key=lambda batch: -batch["ended"]),
+            "batches": list(self._batches),
             "dead_letters": letters,
             "reading": reading,
             "rules": self._counted_rules(hour),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
@@ -13,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from streaming_app.journal.ledger import Entry
+from streaming_app.metrics.live.newest import Newest
 from streaming_app.schema import DEAD_LETTER, INGESTED_AT, Decoded, Judged
 from streaming_app.storage import Storage
 
@@ -44,7 +44,7 @@ class Rejected:
 
     def __init__(self, lakes: Mapping[str, Storage]) -> None:
         self._lakes = lakes
-        self._files: deque[tuple[str, str]] = deque(maxlen=_FILES)  # source and key, oldest first
+        self._files: Newest[tuple[str, str]] = Newest(_FILES)  # source and key
         self._rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
         self._lock = threading.Lock()
         self._asked, self._ended = threading.Event(), False
@@ -56,13 +56,13 @@ class Rejected:
         with self._lock:
             for file in entry.files:
                 if file.table == DEAD_LETTER and file.staged.size <= _LARGEST:
-                    self._files.append((source, file.staged.key))
+                    self._files.add(entry.committed_at, (source, file.staged.key))
 
     def last(self) -> tuple[list[dict[str, Any]], bool]:
         """What was read up to now, newest first; and whether files that came since are being read for the next call."""
         with self._lock:
             waiting = any(file not in self._rows for file in self._files)
-            found = [row for file in reversed(self._files) for row in self._rows.get(file, ())]
+            found = [row for file in self._files for row in self._rows.get(file, ())]
         if waiting:
             self._asked.set()
         return sorted(found, key=lambda row: -row["ingested"])[:KEPT], waiting
@@ -78,7 +78,7 @@ class Rejected:
             self._asked.clear()
             with self._lock:
                 files = list(self._files)
-            for file in reversed(files):
+            for file in files:
                 if file not in self._rows and not self._ended:
                     rows = self._read(*file)
                     with self._lock:
