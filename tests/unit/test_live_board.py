@@ -81,6 +81,23 @@ def test_memory_is_bounded_however_many_reasons_there_are():
     assert history_module.HOUR == 3600
 
 
+def test_a_series_without_an_amount_in_the_hour_gives_its_place_to_a_new_one():
+    history = History()
+    history.add({("reason", str(number)): 1 for number in range(MOST_SERIES)}, BEGIN - 1, BEGIN)
+    history.add({("reason", "0"): 1}, BEGIN + 9, BEGIN + 10)
+    history.add({("reason", "too many"): 1}, BEGIN + 99, BEGIN + 100)
+    assert ("reason", "too many") not in history.sums(BEGIN + 100, BEGIN + 101)
+    end = BEGIN + HOUR + 1
+    history.add({("reason", "new"): 1}, end - 1, end)
+    assert history.sums(end - HOUR, end + 1, HOUR + 1) == {("reason", "0"): [1], ("reason", "new"): [1]}
+
+
+def test_rows_are_in_the_charts_however_many_reasons_there_are(service):
+    service.batch(read=900, reasons={f"rule-{number}": 1 for number in range(MOST_SERIES * 2)}, ago=60)
+    service.batch("csv", read=50)
+    assert later(service)["last_hour"]["csv/clean"] == 50
+
+
 def test_rows_and_reasons_of_the_last_hour_by_second(service):
     for ago in range(60, 0, -1):
         service.batch(read=20, reasons={"amount.positive": 2, "city.in_set": 1}, ago=ago)

@@ -55,7 +55,7 @@ class Board:
     ) -> None:
         self._values, self._readiness, self._trigger, self._clock = values, readiness, trigger, clock
         self._started = clock()
-        self._history = History()
+        self._rows, self._reasons = History(), History()  # apart: no number of reasons may leave rows without a place
         self._sources: dict[str, _Seen] = {}
         self._batches: Newest[dict[str, Any]] = Newest(_BATCHES)
         self._rules: Rules | None = None
@@ -102,15 +102,12 @@ class Board:
             self._remember(batch.source, entry, batch.durations_ms, ended)
 
     def _count(self, source: str, entry: Entry, begun: float, ended: float) -> None:
-        counts = entry.counts
-        amounts: dict[Name, float] = {
-            ("rows", source, "clean"): counts.clean,
-            ("rows", source, "dead"): counts.dead,
-            ("rows", source, "duplicates"): counts.duplicates,
-        }
-        amounts |= {("reason", reason): number for reason, number in counts.by_reason.items()}
-        amounts |= {("note", rule): number for rule, number in {**counts.by_warning, **counts.by_info}.items()}
-        self._history.add(amounts, max(begun, ended - _LONGEST_WAIT), ended)
+        counts, begun = entry.counts, max(begun, ended - _LONGEST_WAIT)
+        rows = {"clean": counts.clean, "dead": counts.dead, "duplicates": counts.duplicates}
+        reasons: dict[Name, float] = {("reason", reason): number for reason, number in counts.by_reason.items()}
+        reasons |= {("note", rule): number for rule, number in {**counts.by_warning, **counts.by_info}.items()}
+        self._rows.add({(source, outcome): number for outcome, number in rows.items()}, begun, ended)
+        self._reasons.add(reasons, begun, ended)
 
     def _remember(self, source: str, entry: Entry, durations_ms: Mapping[str, int], ended: float | None) -> None:
         counts, at = entry.counts, ended or entry.committed_at
@@ -156,17 +153,17 @@ class Board:
         letters, reading = self._rejected.last() if self._rejected else ([], False)
         found, suite = self._readiness(), self._rules.suite if self._rules else None
         end = int(now - self._unknown(now))
-        hour = self._history.sums(int(now) + 1 - HOUR, int(now) + 1, HOUR)
+        hour = int(now) + 1 - HOUR, int(now) + 1, HOUR
         return {
             "now": now,
             "service": self._service(found),
             "sources": [self._source(name, state, end) for name, state in found.sources.items()],
-            "last_hour": _by_source(hour),
+            "last_hour": _by_source(self._rows.sums(*hour)),
             "history": self._charts(span, end),
             "batches": list(self._batches),
             "dead_letters": letters,
             "reading": reading,
-            "rules": self._counted_rules(hour),
+            "rules": self._counted_rules(self._reasons.sums(*hour)),
             "suite": {"name": suite.name, "fingerprint": suite.fingerprint} if suite else {},
             "machine": self._machine(),
             "audit": self._audit(),
@@ -190,8 +187,8 @@ class Board:
     def _source(self, name: str, state: str, end: int) -> dict[str, Any]:
         values = self._values
         window = max(10, round(2 * self._trigger))
-        recent = self._history.sums(end - window, end, window)
-        rate = sum(float(numbers[0]) for series, numbers in recent.items() if series[:2] == ("rows", name)) / window
+        recent = self._rows.sums(end - window, end, window)
+        rate = sum(float(numbers[0]) for (source, _), numbers in recent.items() if source == name) / window
         shards = sorted(((lag, labels[1]) for labels, lag in self._numbers(m.SHARD_LAG, name).items()), reverse=True)
         return {
             "name": name,
@@ -220,9 +217,9 @@ class Board:
     def _charts(self, span: int, end: int) -> dict[str, Any]:
         step = _SPANS[span]
         end -= end % step
-        found = self._history.sums(end - span, end, step)
-        rows = {"/".join(name[1:]): numbers for name, numbers in found.items() if name[0] == "rows"}
-        reasons = {name[1]: numbers for name, numbers in found.items() if name[0] == "reason"}
+        rows = {"/".join(name): numbers for name, numbers in self._rows.sums(end - span, end, step).items()}
+        failed = self._reasons.sums(end - span, end, step)
+        reasons = {name: numbers for (kind, name), numbers in failed.items() if kind == "reason"}
         return {
             "begin": end - span,
             "step": step,
@@ -237,7 +234,7 @@ class Board:
         for metric in (m.REJECTIONS, m.WARNINGS, m.INFOS):
             for labels, number in self._numbers(metric).items():
                 ever[labels[1]] = ever.get(labels[1], 0) + number
-        recent = {name[1]: round(float(numbers[0])) for name, numbers in hour.items() if name[0] in {"reason", "note"}}
+        recent = {name: round(float(numbers[0])) for (_, name), numbers in hour.items()}
         return self._rules.rows(recent, ever)
 
     def _machine(self) -> dict[str, Any]:
@@ -263,7 +260,7 @@ class Board:
 
 
 def _by_source(hour: Mapping[Name, Seconds]) -> dict[str, float]:
-    return {"/".join(name[1:]): round(float(numbers[0])) for name, numbers in hour.items() if name[0] == "rows"}
+    return {"/".join(name): round(float(numbers[0])) for name, numbers in hour.items()}
 
 
 def _rates(numbers: Seconds, step: int) -> list[float]:

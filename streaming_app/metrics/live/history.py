@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 HOUR: Final = 3600  # seconds that are kept
-MOST_SERIES: Final = 200  # 29 kB each; amounts of further ones are not kept
+MOST_SERIES: Final = 200  # 29 kB each; amounts of further ones are not kept while all of these have some
 
 Name = tuple[str, ...]
 Seconds = npt.NDArray[np.float64]
@@ -22,6 +22,7 @@ class History:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._series: dict[Name, Seconds] = {}
+        self._last: dict[Name, int] = {}  # the second of each that was written last
         self._newest = 0  # the last second that was written; everything up to HOUR before it is valid
 
     def add(self, amounts: Mapping[Name, float], begun: float, ended: float) -> None:
@@ -37,6 +38,7 @@ class History:
                 series = self._of(name) if amount and len(seconds) else None
                 if series is not None:
                     series[seconds] += amount / (last - first + 1)
+                    self._last[name] = max(last, self._last.get(name, 0))
 
     def sums(self, begin: int, end: int, step: int = 1) -> dict[Name, Seconds]:
         """Sums of `step` seconds each over [begin, end), by series; series without anything in it are left out.
@@ -58,9 +60,16 @@ class History:
         return whole
 
     def _of(self, name: Name) -> Seconds | None:
+        if name not in self._series and len(self._series) >= MOST_SERIES:
+            self._free()
         if name not in self._series and len(self._series) < MOST_SERIES:
             self._series[name] = np.zeros(HOUR)
         return self._series.get(name)
+
+    def _free(self) -> None:
+        """Drop the series that have nothing in the hour: reasons of a suite that is not in force any more, for example."""
+        for name in [name for name, last in self._last.items() if last <= self._newest - HOUR]:
+            del self._series[name], self._last[name]
 
     def _advance(self, to: int) -> None:
         """Empty the seconds that are used again."""
