@@ -112,13 +112,52 @@ def test_a_stalled_source_is_seen_at_once(page, service):
     shows(page, "#health", "running")
 
 
+def test_where_a_source_stands_is_unknown_from_its_start_until_it_has_looked(page, service):
+    """Before that there is only what was before the outage."""
+    load(service)
+    service.values.set(m.LAG, 0.0, "kinesis")
+    service.values.set(m.SHARD_LAG, 0.0, "kinesis", "shardId-000000000001")
+    for source in ("kinesis", "csv"):
+        service.tell(EventKind.FAILED, source, error="SourceError")
+        service.tell(EventKind.STARTED, source, suite=service.suite.fingerprint)
+    page.open(service.url)
+    page.wait_for(DRAWN)
+    assert text(page, "#health") == "running"
+    assert "kinesis and csv have not looked yet" in text(page, "#sentence")
+    shown = page.evaluate("document.querySelector('#main').innerText")
+    assert "at the tip" not in shown.replace("left it at the tip", "")
+    assert "at its tip" not in shown
+    assert text(page, "#glance").count("unknown") == 2
+    assert "ago, left it at the tip." in text(page, "#sources")
+    assert "ago, left 2 files waiting." in text(page, "#sources")
+    assert page.evaluate("document.querySelectorAll('#main dd.bad, .card.bad').length") == 0
+    service.heard("kinesis")
+    shows(page, "#sources", "at its tip")
+    assert "csv has not looked yet" in text(page, "#sentence")
+
+
+def test_files_that_wait_are_no_less_behind_than_a_stream(page, service):
+    service.batch(read=40, lag={"shard": 0})
+    service.batch("csv", waiting={"files": 500, "bytes": 5_000_000, "oldest": 1_000_000 * int(service.clock())})
+    page.open(service.url)
+    page.wait_for(DRAWN)
+    assert "500 files wait" in text(page, "#sentence")
+    assert "nothing waits" not in text(page, "#sentence")
+    assert "500" in text(page, "#glance")
+    service.batch("csv", waiting={"files": 0, "bytes": 0, "oldest": 0})
+    shows(page, "#sentence", "nothing waits")
+    service.batch(lag={"shard": 90_000})
+    service.batch("csv", waiting={"files": 1, "bytes": 10, "oldest": 1_000_000 * int(service.clock())})
+    shows(page, "#sentence", "90 s behind, 1 file waits")
+
+
 def test_what_the_last_audit_found_is_seen_at_once(page, service):
     page.open(service.url)
     page.wait_for(DRAWN)
     shows(page, "#glance", "never")
     service.values.set(m.AUDIT_TIME, service.clock() - 7200)
     service.values.set(m.AUDIT_DIFFERENCES, 0)
-    shows(page, "#glance", "lost or twice, audited 2 h ago")
+    shows(page, "#glance", "nothing lost or doubled, audited 2 h ago")
     assert page.evaluate("document.querySelectorAll('#glance dd.bad').length") == 0
     service.values.set(m.AUDIT_DIFFERENCES, 3)
     shows(page, "#glance", "differences, audited 2 h ago")

@@ -254,6 +254,17 @@ def test_sources_have_state_rate_lag_and_backlog(service):
     assert (csv["state"], csv["backlog"], csv["failures"]) == ("failed", [3, 99, 5.0], {"SourceError": 1})
 
 
+def test_where_a_source_stands_is_known_once_it_has_looked_since_its_start(service):
+    service.batch(lag={"shard-0": 0})
+    assert [source["looked"] for source in later(service)["sources"]] == [True, True]
+    service.tell(EventKind.FAILED, error="SourceError")
+    service.tell(EventKind.STARTED, suite=service.suite.fingerprint)
+    kinesis, csv = later(service)["sources"]
+    assert (kinesis["state"], kinesis["looked"], csv["looked"]) == ("running", False, True)
+    service.heard("kinesis")  # it found nothing to read, or ended a batch
+    assert later(service)["sources"][0]["looked"]
+
+
 def test_state_is_json_at_every_moment_of_a_service(orders):
     made = LiveService(orders, SUITE, frozen=True)
     try:

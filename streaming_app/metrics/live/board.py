@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -157,7 +157,7 @@ class Board:
         return {
             "now": now,
             "service": self._service(found),
-            "sources": [self._source(name, state, end) for name, state in found.sources.items()],
+            "sources": [self._source(name, found, end) for name in found.sources],
             "last_hour": _by_source(self._rows.sums(*hour)),
             "history": self._charts(span, end),
             "batches": list(self._batches),
@@ -184,7 +184,7 @@ class Board:
             **dict(zip(("version", "python", "spark"), build, strict=True)),
         }
 
-    def _source(self, name: str, state: str, end: int) -> dict[str, Any]:
+    def _source(self, name: str, found: Readiness, end: int) -> dict[str, Any]:
         values = self._values
         window = max(10, round(2 * self._trigger))
         recent = self._rows.sums(end - window, end, window)
@@ -192,7 +192,8 @@ class Board:
         shards = sorted(((lag, labels[1]) for labels, lag in self._numbers(m.SHARD_LAG, name).items()), reverse=True)
         return {
             "name": name,
-            "state": state,
+            "state": found.sources[name],
+            "looked": name in found.looked,
             "rate": rate,
             "lag": values.get(m.LAG, name),
             "shards": [{"shard": shard, "lag": lag} for lag, shard in shards[:_SHARDS]],
@@ -234,7 +235,9 @@ class Board:
         for metric in (m.REJECTIONS, m.WARNINGS, m.INFOS):
             for labels, number in self._numbers(metric).items():
                 ever[labels[1]] = ever.get(labels[1], 0) + number
-        recent = {name: round(float(numbers[0])) for (_, name), numbers in hour.items()}
+        recent: Counter[str] = Counter()  # a rule whose severity was changed has rejected rows and only marked others
+        for (_, name), numbers in hour.items():
+            recent[name] += round(float(numbers[0]))
         return self._rules.rows(recent, ever)
 
     def _machine(self) -> dict[str, Any]:
