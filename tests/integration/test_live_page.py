@@ -321,6 +321,16 @@ def test_what_was_opened_stays_open_and_focused_while_more_comes(page, service):
     assert page.evaluate("document.activeElement.innerText.includes('first')")
 
 
+def test_a_link_of_the_footer_keeps_its_focus_while_figures_change(page, service):
+    service.values.set(m.PYTHON_MEMORY, 100 << 20)
+    page.open(service.url)
+    shows(page, "#foot", "100 MiB")
+    page.evaluate("document.querySelector('footer a').focus()")
+    service.values.set(m.PYTHON_MEMORY, 200 << 20)
+    shows(page, "#foot", "200 MiB")
+    assert page.evaluate("document.activeElement.getAttribute('href')") == "/metrics"
+
+
 def test_names_and_roles_for_those_who_listen(page, service):
     load(service)
     page.open(service.url)

@@ -296,5 +296,5 @@ export const foot = (state) => {
     machine.python == null ? null : `driver's Python ${bytes(machine.python)}`,
     ...machine.disks.map(({ place, free }) => `${place}: ${bytes(free)} free`),
   ].filter(Boolean);
-  show($("foot"), parts.map((text) => el("span", {}, text)), el("a", { href: "/metrics" }, "metrics"), el("a", { href: "/readyz" }, "readiness"));
+  show($("foot"), parts.map((text) => el("span", {}, text)));
 };
