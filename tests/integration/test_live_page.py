@@ -9,7 +9,7 @@ import pytest
 from streaming_app.events import EventKind
 from streaming_app.metrics import catalogue as m
 from tests.browser import CHROMIUM, browser
-from tests.live_service import live_service
+from tests.live_service import live_service, without_personal
 
 pytestmark = [pytest.mark.skipif(not CHROMIUM, reason="needs chromium"), pytest.mark.timeout(300)]
 SUITE = (Path(__file__).resolve().parents[2] / "conf/expectations/orders.yaml").read_text()
@@ -40,7 +40,7 @@ def page(tmp_path_factory):
 def service(orders, page):
     page.problems.clear()
     page.requested.clear()
-    with live_service(orders, SUITE) as made:
+    with live_service(without_personal(orders), SUITE) as made:
         made.start()
         yield made
         page.leave()
@@ -222,6 +222,34 @@ def test_nothing_in_the_data_acts_on_the_page(page, service):
     assert "20,000 characters" in shown
     assert wide(page) == 0
     assert page.problems == []
+
+
+def test_personal_data_is_nowhere_on_the_page_or_in_its_json(page, orders):
+    """Of a column that the lake keeps: `customer_id` is `pii: true`."""
+    customer = "CUST-007"
+    raws = {
+        "raw": '{"order_id":"o1","customer_id":"CUST-007","item":"for CUST-007"}',
+        "cut": '{"order_id":"o2","customer_id":"CUST-007',
+    }
+    letters = [{"raw": raw, "reasons": ["amount.positive"]} for raw in raws.values()]
+    rows = [
+        {"raw": raw, "reasons": ["b"], "source_position": "x.csv#1"} for raw in ("o3,CUST-007,Medan", "CUST-007,Medan")
+    ]
+    with live_service(orders, SUITE) as service:
+        service.start()
+        service.batch(read=5, reasons={"amount.positive": 2}, letters=letters, ago=6)
+        header = {"x.csv": "order_id,customer_id,city"}
+        service.batch("csv", read=5, reasons={"b": 2}, letters=rows, headers=header, ago=6)
+        page.open(service.url)
+        page.wait_for("document.querySelectorAll('#dead details').length === 4")
+        page.evaluate("document.querySelectorAll('#dead details').forEach((each) => each.open = true)")
+        shown = text(page, "#dead")
+        assert '{"order_id":"o1","customer_id":"***","item":"for ***"}' in shown
+        assert "o3,***,Medan" in shown
+        assert "[withheld: may hold personal data" in shown
+        assert customer not in page.evaluate("document.documentElement.outerHTML")
+        assert customer not in page.evaluate("fetch('/api/live').then((answer) => answer.text())")
+        page.leave()
 
 
 def wide(page) -> int:

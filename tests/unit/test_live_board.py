@@ -13,8 +13,8 @@ from streaming_app.events import EventKind
 from streaming_app.metrics import catalogue as m
 from streaming_app.metrics.live import history as history_module
 from streaming_app.metrics.live.history import HOUR, MOST_SERIES, History
-from streaming_app.metrics.live.rejected import KEPT, LONGEST
-from tests.live_service import LiveService
+from streaming_app.metrics.live.rejected import LONGEST, MOST
+from tests.live_service import LiveService, without_personal
 
 SUITE = (Path(__file__).resolve().parents[2] / "conf/expectations/orders.yaml").read_text()
 BEGIN = 1_800_000_000
@@ -23,7 +23,7 @@ ROWS = ("rows",)
 
 @pytest.fixture
 def service(orders):
-    made = LiveService(orders, SUITE, frozen=True)
+    made = LiveService(without_personal(orders), SUITE, frozen=True)
     made.start()
     yield made
     made.close()
@@ -201,9 +201,25 @@ def test_dead_letters_come_newest_first_with_their_text_and_reasons(service):
 def test_at_most_so_many_dead_letters_of_so_many_files_are_kept(service):
     for ago in range(40, 0, -1):
         service.batch(reasons={"b": 8}, read=8, letters=[{"raw": f"{ago}", "reasons": ["b"]}] * 8, ago=ago)
-    found = letters_of(service, KEPT)
-    assert len(found) == KEPT
+    found = letters_of(service, MOST)
+    assert len(found) == MOST
     assert {row["raw"] for row in found} == {"1", "2", "3", "4"}
+
+
+def test_personal_values_are_masked_by_their_names_and_by_the_header_of_their_file(orders):
+    made = LiveService(orders, SUITE, frozen=True)
+    try:
+        made.start()
+        event = {"raw": '{"order_id":"o1","customer_id":"C-001"}', "reasons": ["b"]}
+        made.batch(read=5, reasons={"b": 1}, letters=[event], ago=9)
+        row = {"raw": "Medan,C-001,o1", "reasons": ["b"], "source_position": "a#b.csv#7"}
+        header = {"a#b.csv": "city,customer_id,order_id"}
+        made.batch("csv", read=5, reasons={"b": 1}, letters=[row, row | {"source_position": "c.csv#7"}], headers=header)
+        found = [row["raw"] for row in letters_of(made, 3)]
+    finally:
+        made.close()
+    assert found[0].startswith("[withheld")
+    assert found[1:] == ["Medan,***,o1", '{"order_id":"o1","customer_id":"***"}']
 
 
 def test_a_file_that_is_gone_or_broken_hides_no_other(service):
