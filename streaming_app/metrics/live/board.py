@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from statistics import median
 from typing import Any, Final
 
 import numpy as np
@@ -81,12 +82,17 @@ class Board:
         self._sources[source] = _Seen(through=newest)
         since = self._clock() - HOUR
         entries = [entry for entry in ledger.entries(max(0, newest - HOUR)) if entry.batch_id <= newest]
-        for before, entry in pairwise([None, *entries]):
-            if entry is not None and entry.committed_at > since:
-                begun = entry.committed_at - self._trigger if before is None else before.committed_at
-                self._count(source, entry, begun, entry.committed_at)
+        for entry, took in zip(entries, self._took(entries), strict=True):
+            if entry.committed_at > since:
+                self._count(source, entry, entry.committed_at - took, entry.committed_at)
         for entry in entries[-_BATCHES:]:
             self._remember(source, entry, {}, None)
+
+    def _took(self, entries: Sequence[Entry]) -> list[float]:
+        """Seconds of each batch as far as a ledger tells: since the one before, but no more than usual; an outage stays a gap."""
+        gaps = [entry.committed_at - before.committed_at for before, entry in pairwise(entries)]
+        usual = max(self._trigger, median(gaps)) if gaps else self._trigger
+        return [min(gap, usual) for gap in [usual, *gaps]] if entries else []
 
     def on_batch(self, batch: Batch) -> None:
         """A micro-batch was published. One that the ledger had at the start, or that was told of before, is not counted again."""
