@@ -41,7 +41,8 @@ class Masking:
     def text(self, raw: str, encoding: str = "utf-8", header: str | None = None) -> str:
         """A dead letter's text with `***` for personal values, withheld whole where they cannot be told from the rest.
 
-        `header` is that of the row's CSV file, None where there is none. A text without personal values stays exact.
+        `header` is that of the row's CSV file, None where there is none. JSON is written anew, so that of a field that stands
+        there twice nothing is left but the last; its values stay as they were written.
         """
         if not self._names or not raw or WITHHELD.fullmatch(raw):
             return raw
@@ -51,31 +52,30 @@ class Masking:
         return withheld(raw) if made is None else made
 
     def _json(self, raw: str) -> str | None:
-        text, values = raw.strip(_BLANK), list[str]()
-        if text[:1] not in {"{", "["}:
-            return None
+        """None where not everything stands in objects: what stands in a bare list has no name to know it by."""
+        text, values = msgspec.Raw(raw.strip(_BLANK).encode()), list[str]()
         try:
-            made = msgspec.json.encode(self._value(msgspec.Raw(text.encode()), _DEEPEST, values)).decode()
+            if not all(_begins(each, b"{") for each in (_LIST.decode(text) if _begins(text, b"[") else [text])):
+                return None
+            made = msgspec.json.encode(self._value(text, _DEEPEST, values)).decode()
         except (msgspec.DecodeError, RecursionError, _TooDeepError):
             return None
-        return _without(made, (msgspec.json.encode(value).decode()[1:-1] for value in values)) if values else raw
+        return _without(made, (msgspec.json.encode(value).decode()[1:-1] for value in values))
 
     def _value(self, value: msgspec.Raw, deepest: int, values: list[str]) -> Any:
         """JSON as it was written, but for personal fields; what stood in these goes into `values`."""
-        first = bytes(value)[:1]
-        if first not in {b"{", b"["}:
+        if not _begins(value, b"{["):
             return value
         if not deepest:
             raise _TooDeepError
-        if first == b"[":
+        if _begins(value, b"["):
             return [self._value(each, deepest - 1, values) for each in _LIST.decode(value)]
         return {name: self._field(name, each, deepest - 1, values) for name, each in _OBJECT.decode(value).items()}
 
     def _field(self, name: str, value: msgspec.Raw, deepest: int, values: list[str]) -> Any:
-        written = bytes(value)
-        if written == b"null" or name.strip().lower() not in self._names:
+        if bytes(value) == b"null" or name.strip().lower() not in self._names:
             return self._value(value, deepest, values)
-        values.append(msgspec.json.decode(written, type=str) if written[:1] == b'"' else written.decode())
+        values.append(msgspec.json.decode(value, type=str) if _begins(value, b'"') else bytes(value).decode())
         return MASKED
 
     def _csv(self, raw: str, header: str) -> str | None:
@@ -97,6 +97,10 @@ class Masking:
         few, many = max(0, len(names) - width), max(0, width - len(names))
         places = [place for place, name in enumerate(names) if name in self._names]
         return [place for place in range(width) if any(at - few <= place <= at + many for at in places)]
+
+
+def _begins(value: msgspec.Raw, marks: bytes) -> bool:
+    return bytes(value)[:1] in marks and bool(bytes(value))
 
 
 def _plain(field: bytes) -> str:
