@@ -103,9 +103,13 @@ class LiveService:
         lag: dict[str, int] | None = None,
         waiting: dict[str, int] | None = None,
         headers: dict[str, str] | None = None,
+        arrived: float = 0.9,
         tell: bool = True,
     ) -> None:
-        """A published micro-batch; with `tell` false it is in the ledger only. `headers` are those of its CSV files."""
+        """A published micro-batch; with `tell` false it is in the ledger only.
+
+        `headers` are those of its CSV files; the oldest row `arrived` so many seconds before the end.
+        """
         number, ended = self._numbers[source], self.clock() - ago
         self._numbers[source] += 1
         dead = sum((reasons or {}).values())
@@ -118,8 +122,8 @@ class LiveService:
             detail: dict[str, Any] = {"name": name, "kind": "rows", "header": header}
             ReadLog(self.checkpoints[source]).put_if_absent(number, UnitRead(name, read, 1000, detail))
         counts = Counts(read, read - dead, dead, 0, dict(reasons or {}), {"rule": dead} if dead else {})
-        arrived = (ended - 0.9, ended - 0.2)
-        entry = Entry(number, number, source, self.suite.fingerprint, "t", counts, tuple(files), arrived, ended)
+        times = (ended - arrived, ended - 0.2)
+        entry = Entry(number, number, source, self.suite.fingerprint, "t", counts, tuple(files), times, ended)
         ledger = Ledger(self.checkpoints[source])
         ledger.append_if_absent(entry)
         ledger.mark_published(number)

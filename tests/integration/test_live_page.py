@@ -69,7 +69,7 @@ def test_it_shows_health_sources_charts_batches_and_rules(page, service):
     page.wait_for("document.querySelectorAll('canvas').length === 2")
     assert text(page, "#health") == "running"
     shows(page, "#sources", "0.7 s")
-    shows(page, "#sources", "2 (2.9 KiB)")
+    shows(page, "#sources", "2 (2.9 KiB, ")
     shows(page, "#batches", "kinesis")
     assert "amount must be more than 0" in text(page, "#rules")
     assert "rejected" in page.evaluate("document.querySelector('#rows-chart').getAttribute('aria-label')")
@@ -94,6 +94,14 @@ def test_it_goes_on_by_itself(page, service):
     )
     shows(page, "#batches", "1,234")
     shows(page, "#dead", "late one")
+
+
+def test_the_time_to_be_queryable_is_that_of_the_slowest_source(page, service):
+    """Not of the one whose batch ended last."""
+    service.batch("kinesis", read=5, arrived=180, ago=5)
+    service.batch("csv", read=5, arrived=4)
+    page.open(service.url)
+    shows(page, "#glance", "3 min")
 
 
 def test_a_stalled_source_is_seen_at_once(page, service):
@@ -123,7 +131,7 @@ def test_where_a_source_stands_is_unknown_from_its_start_until_it_has_looked(pag
     page.open(service.url)
     page.wait_for(DRAWN)
     assert text(page, "#health") == "running"
-    assert "kinesis and csv have not looked yet" in text(page, "#sentence")
+    assert "kinesis and csv have not looked for rows yet" in text(page, "#sentence")
     shown = page.evaluate("document.querySelector('#main').innerText")
     assert "at the tip" not in shown.replace("left it at the tip", "")
     assert "at its tip" not in shown
@@ -133,7 +141,7 @@ def test_where_a_source_stands_is_unknown_from_its_start_until_it_has_looked(pag
     assert page.evaluate("document.querySelectorAll('#main dd.bad, .card.bad').length") == 0
     service.heard("kinesis")
     shows(page, "#sources", "at its tip")
-    assert "csv has not looked yet" in text(page, "#sentence")
+    assert "csv has not looked for rows yet" in text(page, "#sentence")
 
 
 def test_files_that_wait_are_no_less_behind_than_a_stream(page, service):
@@ -252,6 +260,12 @@ def test_personal_data_is_nowhere_on_the_page_or_in_its_json(page, orders):
         page.leave()
 
 
+CUT = """
+[...document.querySelectorAll(".glance dd, .facts dd")]
+  .filter((each) => each.scrollWidth > each.parentElement.clientWidth).map((each) => each.innerText)
+"""
+
+
 def wide(page) -> int:
     """Pixels that stick out of the window at its side."""
     return page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
@@ -260,10 +274,16 @@ def wide(page) -> int:
 def test_it_fits_every_window(page, service):
     load(service)
     service.batch(read=9, reasons={"r" * 190: 1}, letters=[{"raw": "x" * 5000, "reasons": ["r" * 190]}], ago=6)
+    service.batch(read=123_456, lag={"shard": 5_000_000})
+    service.batch("csv", waiting={"files": 1234, "bytes": 123 << 20, "oldest": 1_000_000 * int(service.clock() - 700)})
+    service.values.set(m.LAG_RECORDS, 1_234_567, "kinesis")
+    service.values.set(m.AUDIT_TIME, service.clock() - 7200)
+    service.values.set(m.AUDIT_DIFFERENCES, 0)
     for width in (320, 390, 768, 1024, 1440, 2560):
         page.open(service.url, width=width)
         page.wait_for("document.querySelectorAll('#dead details').length > 0")
         assert wide(page) == 0, width
+        assert page.evaluate(CUT) == [], width
 
 
 def test_dark_and_light_follow_the_system(page, service):

@@ -4,6 +4,7 @@ import { brief, bytes, clock, count, el, outside, percent, rate, seconds, show }
 
 const $ = (id) => document.getElementById(id);
 const GOOD = new Set(["running", "done"]);
+const LATELY = 60; // seconds before the last batch: the slowest of these tells how long rows take
 const LATE = 60; // seconds behind from which a shard is marked
 const PHASES = ["latestOffset", "queryPlanning", "walCommit", "addBatch", "commitOffsets", "getBatch"];
 const PHASE_WORDS = {
@@ -11,7 +12,8 @@ const PHASE_WORDS = {
   commitOffsets: "note the end", getBatch: "hand over", other: "other",
 };
 
-const fact = (name, value, bad = false) => [el("div", {}, el("dt", {}, name), el("dd", { class: bad ? "bad" : null }, value))];
+const fact = (name, value, bad = false, more = "") =>
+  [el("div", { class: more ? "two" : null }, el("dt", {}, name), el("dd", { class: bad ? "bad" : null }, value, more ? el("small", {}, ` (${more})`) : null))];
 const sum = (values) => values.reduce((total, value) => total + value, 0);
 const width = (element, share) => ((element.style.width = `${100 * share}%`), element);
 const isGood = (source) => GOOD.has(source.state);
@@ -35,7 +37,7 @@ const waits = (sources) => {
   const found = [
     lag ? `${seconds(lag)} behind` : null,
     waiting ? `${files(waiting)} ${waiting === 1 ? "waits" : "wait"}` : null,
-    unsure.length ? `${unsure.join(" and ")} ${unsure.length > 1 ? "have" : "has"} not looked yet` : null,
+    unsure.length ? `${unsure.join(" and ")} ${unsure.length > 1 ? "have" : "has"} not looked for rows yet` : null,
   ].filter(Boolean);
   return found.length || !sure.some((source) => isStream(source) || hasFiles(source)) ? found : ["nothing waits"];
 };
@@ -59,9 +61,10 @@ export const glance = (state) => {
   const [clean, dead, twice] = ["clean", "dead", "duplicates"].map((outcome) => hourOf(state, outcome));
   const whole = clean + dead + twice;
   const ever = sum(state.sources.map((source) => source.rows.read));
-  const oldest = state.batches.find((batch) => batch.oldest != null)?.oldest;
+  const last = state.batches[0]?.ended - LATELY;
+  const oldest = most(state.batches.filter((batch) => batch.oldest != null && batch.ended >= last).map((batch) => batch.oldest));
   const tile = (name, value, unit = "", bad = false) =>
-    el("div", {}, el("dt", {}, name), el("dd", { class: bad ? "bad" : null }, value, unit ? el("small", {}, unit) : null));
+    el("div", {}, el("dt", {}, name), el("dd", { class: `${/^[a-z]/.test(value) ? "word" : ""}${bad ? " bad" : ""}` }, value, unit ? el("small", {}, ` ${unit}`) : null));
   const split = (text) => text.split(" ");
   show($("glance"),
     tile("now", rate(sum(state.sources.map((source) => source.rate))), "rows/s"),
@@ -90,8 +93,8 @@ const standing = (sources, name, tile, figure) => {
 const audit = (state, tile) => {
   if (!state.audit) return tile("audited", "never");
   const { ended, differences } = state.audit;
-  const ago = `${seconds(Math.max(0, state.now - ended))} ago`;
-  return differences ? tile(`differences, audited ${ago}`, count(differences), "", true) : tile(`nothing lost or doubled, audited ${ago}`, "complete");
+  const ago = el("span", { class: "one" }, `${seconds(Math.max(0, state.now - ended))} ago`);
+  return differences ? tile(["differences, audited ", ago], count(differences), "", true) : tile(["nothing lost or doubled, audited ", ago], "complete");
 };
 
 const shardList = (source) => {
@@ -105,10 +108,11 @@ const shardList = (source) => {
 
 const isOld = ([number, , oldest], now) => number > 0 && now - oldest > 3600;
 
-const backlog = ([number, size, oldest], now) => [
-  ...fact("waiting files", number ? `${count(number)} (${bytes(size)})` : "none", isOld([number, size, oldest], now)),
-  ...(number ? fact("oldest of them", seconds(Math.max(0, now - oldest))) : []),
-];
+const backlog = ([number, size, oldest], now) =>
+  fact("waiting files", number ? count(number) : "none", isOld([number, size, oldest], now),
+    number ? `${bytes(size)}, ${seconds(Math.max(0, now - oldest))} old` : "");
+
+const records = ({ lag, lag_records: behind }) => (lag && behind ? `about ${brief(behind)} records` : "");
 
 // Where a source stands, or that nobody knows.
 const stand = (source, now) => {
@@ -117,9 +121,7 @@ const stand = (source, now) => {
     return names.flatMap((name) => fact(name, "unknown", !isGood(source)));
   }
   return [
-    ...(isStream(source) ? fact("behind", source.lag ? seconds(source.lag) : "at the tip", source.lag > LATE) : []),
-    ...(source.lag && source.lag_records ? fact("about", `${brief(source.lag_records)} records`) : []),
-    ...(source.shards_draining ? fact("shards that drain", count(source.shards_draining)) : []),
+    ...(isStream(source) ? fact("behind", source.lag ? seconds(source.lag) : "at the tip", source.lag > LATE, records(source)) : []),
     ...(hasFiles(source) ? backlog(source.backlog, now) : []),
   ];
 };
@@ -145,8 +147,9 @@ const sourceCard = (source, now) => {
       fact("rows a second", rate(source.rate)),
       stand(source, now),
       fact("last batch", source.last_success ? `${seconds(now - source.last_success)} ago` : "none yet"),
-      fact("read since ever", brief(rows.read)),
+      fact("since ever", brief(rows.read)),
       fact("rejected", rows.read ? percent(rows.dead, rows.read) : "–"),
+      known(source) && source.shards_draining ? fact("shards that drain", count(source.shards_draining)) : [],
       rows.duplicates ? fact("repeats left out", brief(rows.duplicates)) : [],
       source.throttles ? fact("throttled calls", brief(source.throttles)) : []),
     rows.read ? el("div", { class: "split", role: "img", "aria-label": `${count(rows.clean)} clean, ${count(rows.dead)} rejected, ${count(rows.duplicates)} repeats` },
@@ -155,7 +158,7 @@ const sourceCard = (source, now) => {
     stood(source, now),
     good || !source.last_heard ? null : el("p", { class: "note bad" }, `Spark last told of this query ${seconds(now - source.last_heard)} ago.`),
     source.unpublished ? el("p", { class: "note bad" }, `${count(source.unpublished)} committed batches are not visible yet.`) : null,
-    failures ? el("p", { class: "note quiet" }, `since the start: ${failures}; ${count(source.restarts)} restarts`) : null);
+    failures ? el("p", { class: "note quiet" }, `since the start: ${failures}; ${count(source.restarts)} ${source.restarts === 1 ? "restart" : "restarts"}`) : null);
 };
 
 export const sources = (state) =>
