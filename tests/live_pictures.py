@@ -32,9 +32,9 @@ SETTINGS = {
 }
 MIX = Mix(bad=0.015, variants=0.03)
 USUAL = 150  # seconds of one rate
-RUSH = 600  # events a second
+RUSH = 400  # events a second
 OUTAGE = 75  # seconds
-LATE = 60  # seconds behind, and files
+LATE = 60  # seconds behind
 NEVER = 1e6  # seconds between two files
 
 
@@ -87,13 +87,13 @@ def usual(rig: Restaurants, minutes: float) -> None:
 def outage(rig: Restaurants) -> None:
     """Nothing runs for a while, and more comes in than is read at once."""
     rig.feed(rate=RUSH)
-    rig.upload(250)
+    rig.upload(200)
     time.sleep(OUTAGE)
 
 
 def under_load(rig: Restaurants) -> bool:
     """Whether the stream is well behind and files wait."""
-    return (rig.source("kinesis")["lag"] or 0) > LATE and (rig.source("csv")["backlog"][0] or 0) > LATE
+    return (rig.source("kinesis")["lag"] or 0) > LATE and (rig.source("csv")["backlog"][0] or 0) > 0
 
 
 def catch_up(rig: Restaurants) -> None:
