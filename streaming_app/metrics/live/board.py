@@ -89,10 +89,13 @@ class Board:
             self._remember(source, entry, {}, None)
 
     def _took(self, entries: Sequence[Entry]) -> list[float]:
-        """Seconds of each batch as far as a ledger tells: since the one before, but no more than usual; an outage stays a gap."""
+        """Seconds of each batch as far as a ledger tells: since the one before, but no more than twice the usual.
+
+        So an outage stays a gap, and a batch that was a little late makes none.
+        """
         gaps = [entry.committed_at - before.committed_at for before, entry in pairwise(entries)]
-        usual = max(self._trigger, median(gaps)) if gaps else self._trigger
-        return [min(gap, usual) for gap in [usual, *gaps]] if entries else []
+        longest = max(self._trigger, 2 * median(gaps)) if gaps else self._trigger
+        return [min(gap, longest) for gap in [self._trigger, *gaps]] if entries else []
 
     def on_batch(self, batch: Batch) -> None:
         """A micro-batch was published. One that the ledger had at the start, or that was told of before, is not counted again."""
