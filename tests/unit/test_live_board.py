@@ -62,6 +62,13 @@ def test_an_amount_is_spread_over_its_seconds_and_none_of_it_is_lost():
     assert len(values) == HOUR // 10 + 6
 
 
+def test_batches_of_one_pace_make_a_level_line_wherever_in_a_second_they_end():
+    history = History()
+    for number in range(40):
+        history.add({ROWS: 160}, BEGIN + 1.6 * number, BEGIN + 1.6 * (number + 1))
+    assert history.sums(BEGIN + 1, BEGIN + 64)[ROWS] == pytest.approx([100] * 63)
+
+
 def test_what_is_older_than_an_hour_is_gone_and_its_second_is_used_again():
     history = History()
     history.add({ROWS: 5}, BEGIN - 1, BEGIN)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from math import ceil
 from typing import Final
 
 import numpy as np
@@ -26,18 +27,19 @@ class History:
         self._newest = 0  # the last second that was written; everything up to HOUR before it is valid
 
     def add(self, amounts: Mapping[Name, float], begun: float, ended: float) -> None:
-        """Spread amounts evenly over the seconds from `begun` to `ended` (seconds since 1970).
+        """Spread amounts evenly over the time from `begun` to `ended` (seconds since 1970); a second is named by its end.
 
         Of what lies more than an hour before the newest second only the rest is kept.
         """
-        first, last = min(int(begun) + 1, int(ended)), int(ended)
+        last = ceil(ended)
         with self._lock:
             self._advance(last)
-            seconds = np.arange(max(first, self._newest - HOUR + 1), last + 1) % HOUR
+            seconds = np.arange(max(min(int(begun) + 1, last), self._newest - HOUR + 1), last + 1)
+            shares = _shares(seconds, begun, ended)
             for name, amount in amounts.items():
                 series = self._of(name) if amount and len(seconds) else None
                 if series is not None:
-                    series[seconds] += amount / (last - first + 1)
+                    series[seconds % HOUR] += amount * shares
                     self._last[name] = max(last, self._last.get(name, 0))
 
     def sums(self, begin: int, end: int, step: int = 1) -> dict[Name, Seconds]:
@@ -78,3 +80,11 @@ class History:
             for series in self._series.values():
                 series[again] = 0.0
         self._newest = max(self._newest, to)
+
+
+def _shares(seconds: npt.NDArray[np.int64], begun: float, ended: float) -> Seconds:
+    """The part of the time from `begun` to `ended` in each of the seconds."""
+    if ended <= begun:
+        return np.ones(len(seconds))
+    parts: Seconds = (np.minimum(seconds, ended) - np.maximum(seconds - 1, begun)) / (ended - begun)
+    return parts
