@@ -124,7 +124,7 @@ def pictures(rig: Restaurants, folder: Path) -> None:
     service = rig.start()
     try:
         rig.wait_for(lambda: ask(rig, "/readyz")[0] == 200, timeout=300)
-        time.sleep(60)
+        time.sleep(90)
         rig.batch("audit")
         with browser(folder / "chromium") as page:
             rig.wait_for(lambda: under_load(rig))
@@ -138,6 +138,7 @@ def pictures(rig: Restaurants, folder: Path) -> None:
             stall(rig)
             take(page, rig, "stalled", span=300)
             rig.rest()
+            rig.kinesis.set(throttle=0.0)
     finally:
         rig.kill(service)
 
