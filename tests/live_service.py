@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,12 +14,13 @@ import yaml
 
 from streaming_app.events import EventKind, SourceEvent
 from streaming_app.journal.ledger import Counts, Entry, Ledger, LedgerFile
-from streaming_app.journal.read_log import UnitRead
+from streaming_app.journal.read_log import ReadLog, UnitRead
 from streaming_app.metrics import catalogue as m
 from streaming_app.metrics.health import Health
 from streaming_app.metrics.live.board import Board
+from streaming_app.metrics.live.masking import Masking
 from streaming_app.metrics.live.pages import LivePages
-from streaming_app.metrics.live.rejected import Rejected
+from streaming_app.metrics.live.rejected import Kept, Rejected
 from streaming_app.metrics.prometheus import Endpoint
 from streaming_app.metrics.recorder import Recorder
 from streaming_app.metrics.values import Values
@@ -57,6 +59,7 @@ class LiveService:
         self._token = token
         self.reopen(0)
         self.url = self.endpoint.url
+        self.dataset = dataset
         self.suite = Suite.parse(yaml.safe_load(suite), "orders.yaml", dataset)
         self.board.show_rules(self.suite, dataset)
         self._numbers = dict.fromkeys(self.checkpoints, 0)
@@ -69,7 +72,9 @@ class LiveService:
     def start(self) -> None:
         """As a service that recovered and runs."""
         self.values.set(m.BUILD, 1, "0.1.0", "3.13.5", "4.1.1")
-        self.board.show_rejected(Rejected(dict.fromkeys(self.checkpoints, self.lake)))
+        masking = Masking(self.dataset, ",")
+        kept = {name: Kept(self.lake, ReadLog(checkpoint), masking) for name, checkpoint in self.checkpoints.items()}
+        self.board.show_rejected(Rejected(kept))
         self.health.expect(self.checkpoints)
         for name, checkpoint in self.checkpoints.items():
             self.recorder.begin(name, checkpoint)
@@ -97,9 +102,14 @@ class LiveService:
         ago: float = 0.0,
         lag: dict[str, int] | None = None,
         waiting: dict[str, int] | None = None,
+        headers: dict[str, str] | None = None,
+        arrived: float = 0.9,
         tell: bool = True,
     ) -> None:
-        """A published micro-batch; with `tell` false it is in the ledger only."""
+        """A published micro-batch; with `tell` false it is in the ledger only.
+
+        `headers` are those of its CSV files; the oldest row `arrived` so many seconds before the end.
+        """
         number, ended = self._numbers[source], self.clock() - ago
         self._numbers[source] += 1
         dead = sum((reasons or {}).values())
@@ -108,9 +118,12 @@ class LiveService:
             key = f"dead_letter/{source}-{number}.parquet"
             self.lake.put(key, parquet(letters, source, ended))
             files.append(LedgerFile("dead_letter", "dead_date=2026-03-01", dead, StagedFile(key, 1000)))
+        for name, header in (headers or {}).items():
+            detail: dict[str, Any] = {"name": name, "kind": "rows", "header": header}
+            ReadLog(self.checkpoints[source]).put_if_absent(number, UnitRead(name, read, 1000, detail))
         counts = Counts(read, read - dead, dead, 0, dict(reasons or {}), {"rule": dead} if dead else {})
-        arrived = (ended - 0.9, ended - 0.2)
-        entry = Entry(number, number, source, self.suite.fingerprint, "t", counts, tuple(files), arrived, ended)
+        times = (ended - arrived, ended - 0.2)
+        entry = Entry(number, number, source, self.suite.fingerprint, "t", counts, tuple(files), times, ended)
         ledger = Ledger(self.checkpoints[source])
         ledger.append_if_absent(entry)
         ledger.mark_published(number)
@@ -129,6 +142,12 @@ class LiveService:
     def close(self) -> None:
         self.endpoint.close()
         self.board.close()
+
+
+def without_personal(dataset: Dataset) -> Dataset:
+    """The dataset with no personal column, so that the page shows every text as it is."""
+    columns = tuple(column.model_copy(update={"pii": False}) for column in dataset.columns)
+    return dataset.model_copy(update={"columns": columns})
 
 
 def parquet(letters: Sequence[dict], source: str, ended: float) -> bytes:

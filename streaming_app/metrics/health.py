@@ -23,14 +23,20 @@ _GOOD = frozenset({"running", "done"})
 class _Source:
     state: str = "starting"
     heard: float = 0.0
+    looked: bool = False
 
 
 @dataclass(frozen=True)
 class Readiness:
-    """Ready or not, and each source's state in a word or two."""
+    """Ready or not, and each source's state in a word or two.
+
+    `looked` are the sources that have ended a micro-batch, or found nothing to read, since they were started last: of all
+    others it is only known where they stood before.
+    """
 
     ready: bool
     sources: dict[str, str]
+    looked: frozenset[str] = frozenset()
 
     @property
     def over(self) -> bool:
@@ -57,18 +63,21 @@ class Health:
             source = (self._sources or {}).get(event.source)
             if source is not None and not (event.kind is EventKind.RECOVERED and source.state == "failed"):
                 source.state, source.heard = _STATES[event.kind], self._clock()
+                source.looked = source.looked and event.kind is not EventKind.STARTED
 
     def heard(self, source: str) -> None:
         """Spark told something of a source's query."""
         with self._lock:
             if self._sources and source in self._sources:
-                self._sources[source].heard = self._clock()
+                self._sources[source].heard, self._sources[source].looked = self._clock(), True
 
     def look(self) -> Readiness:
         """The state of now."""
         with self._lock:
-            states = {name: self._state(source) for name, source in (self._sources or {}).items()}
-        return Readiness(bool(states) and all(state in _GOOD for state in states.values()), states)
+            sources = self._sources or {}
+            states = {name: self._state(source) for name, source in sources.items()}
+            looked = frozenset(name for name, source in sources.items() if source.looked)
+        return Readiness(bool(states) and all(state in _GOOD for state in states.values()), states, looked)
 
     def _state(self, source: _Source) -> str:
         silent = self._clock() - source.heard

@@ -24,8 +24,9 @@ from streaming_app.metrics.cloudwatch import Calls, CloudWatch, Datum
 from streaming_app.metrics.emf import LogGroup, StandardOutput
 from streaming_app.metrics.health import Health
 from streaming_app.metrics.live.board import Board
+from streaming_app.metrics.live.masking import Masking
 from streaming_app.metrics.live.pages import LivePages
-from streaming_app.metrics.live.rejected import Rejected
+from streaming_app.metrics.live.rejected import Kept, Rejected
 from streaming_app.metrics.otlp import Otlp
 from streaming_app.metrics.prometheus import Endpoint
 from streaming_app.metrics.pushgateway import Pushgateway
@@ -183,7 +184,7 @@ class Monitoring:
         self.values.set(m.RETENTION, ask(), source)
 
     def _fill(self, board: Board, sinks: Mapping[str, SinkOptions]) -> None:
-        board.show_rejected(Rejected({name: sink.open_lake() for name, sink in sinks.items()}))
+        board.show_rejected(Rejected({name: _kept(sink) for name, sink in sinks.items()}))
         for name, sink in sinks.items():
             board.begin(name, Ledger(sink.open_checkpoint()))
 
@@ -235,6 +236,10 @@ class Monitoring:
             action(*arguments)
         except Exception:  # noqa: BLE001 - a figure is not worth a failed stream
             _LOG.exception("the metrics could not take something; the data is not affected")
+
+
+def _kept(sink: SinkOptions) -> Kept:
+    return Kept(sink.open_lake(), ReadLog(sink.open_checkpoint()), Masking(sink.load_dataset(), sink.delimiter))
 
 
 def _cloudwatch(config: CloudWatchConfig) -> Callable[[Sequence[Datum]], None]:

@@ -22,7 +22,10 @@ MASKED: Final = "***"
 _HASH: Final = "hmac:"
 _HASHED: Final = re.compile(r"hmac:[0-9a-f]{32}")  # what is hashed already, in a dead letter that is replayed
 _DIGITS: Final = 32  # hex digits of HMAC-SHA256: 128 bits tell any number of customers apart
-_SHORT: Final = 4  # characters: a shorter value is looked for as a field only, not anywhere in the text
+SHORT: Final = 4  # characters: a shorter value is looked for as a field only, not anywhere in the text
+WITHHELD: Final = re.compile(
+    r"\[withheld: may hold personal data; \d+ characters, see source_position\]"
+)  # as `withheld` makes it
 _BOM: Final = "\ufeff"
 _FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -61,7 +64,7 @@ class PersonalData:
         stages = rows.column(Judged.STAGE).to_pylist()
         values = [rows.column(name).to_pylist() for name in self._treated]
         made = [
-            _withheld(raw) if stage == Stage.DECODE else self._raw(raw, dict(zip(self._treated, row, strict=True)))
+            withheld(raw) if stage == Stage.DECODE else self._raw(raw, dict(zip(self._treated, row, strict=True)))
             for raw, stage, *row in zip(raws.to_pylist(), stages, *values, strict=True)
         ]
         return pa.array(made, raws.type)
@@ -87,10 +90,10 @@ class PersonalData:
         if text is None:
             text = self._in_csv(raw, {str(values[name]): shown for name, shown in treated.items()})
         if text is None:
-            return _withheld(raw)
+            return withheld(raw)
         for name, shown in treated.items():
             value = str(values[name])
-            text = text.replace(value, shown) if len(value) >= _SHORT and value != shown else text
+            text = text.replace(value, shown) if len(value) >= SHORT and value != shown else text
         return text
 
     def _in_csv(self, raw: str, shown: Mapping[str, str]) -> str | None:
@@ -121,5 +124,6 @@ def _plain(field: bytes) -> str:
     return (field[1:-1].replace(b'""', b'"') if quoted else field).decode()
 
 
-def _withheld(raw: str | None) -> str:
+def withheld(raw: str | None) -> str:
+    """What stands in place of a text in which personal data cannot be found, and may be."""
     return f"[withheld: may hold personal data; {len(raw or '')} characters, see source_position]"

@@ -9,7 +9,7 @@ import pytest
 from streaming_app.events import EventKind
 from streaming_app.metrics import catalogue as m
 from tests.browser import CHROMIUM, browser
-from tests.live_service import live_service
+from tests.live_service import live_service, without_personal
 
 pytestmark = [pytest.mark.skipif(not CHROMIUM, reason="needs chromium"), pytest.mark.timeout(300)]
 SUITE = (Path(__file__).resolve().parents[2] / "conf/expectations/orders.yaml").read_text()
@@ -40,7 +40,7 @@ def page(tmp_path_factory):
 def service(orders, page):
     page.problems.clear()
     page.requested.clear()
-    with live_service(orders, SUITE) as made:
+    with live_service(without_personal(orders), SUITE) as made:
         made.start()
         yield made
         page.leave()
@@ -69,7 +69,7 @@ def test_it_shows_health_sources_charts_batches_and_rules(page, service):
     page.wait_for("document.querySelectorAll('canvas').length === 2")
     assert text(page, "#health") == "running"
     shows(page, "#sources", "0.7 s")
-    shows(page, "#sources", "2 (2.9 KiB)")
+    shows(page, "#sources", "2 (2.9 KiB, ")
     shows(page, "#batches", "kinesis")
     assert "amount must be more than 0" in text(page, "#rules")
     assert "rejected" in page.evaluate("document.querySelector('#rows-chart').getAttribute('aria-label')")
@@ -96,6 +96,14 @@ def test_it_goes_on_by_itself(page, service):
     shows(page, "#dead", "late one")
 
 
+def test_the_time_to_be_queryable_is_that_of_the_slowest_source(page, service):
+    """Not of the one whose batch ended last."""
+    service.batch("kinesis", read=5, arrived=180, ago=5)
+    service.batch("csv", read=5, arrived=4)
+    page.open(service.url)
+    shows(page, "#glance", "3 min")
+
+
 def test_a_stalled_source_is_seen_at_once(page, service):
     load(service)
     service.clock.ahead = 1000.0
@@ -112,13 +120,52 @@ def test_a_stalled_source_is_seen_at_once(page, service):
     shows(page, "#health", "running")
 
 
+def test_where_a_source_stands_is_unknown_from_its_start_until_it_has_looked(page, service):
+    """Before that there is only what was before the outage."""
+    load(service)
+    service.values.set(m.LAG, 0.0, "kinesis")
+    service.values.set(m.SHARD_LAG, 0.0, "kinesis", "shardId-000000000001")
+    for source in ("kinesis", "csv"):
+        service.tell(EventKind.FAILED, source, error="SourceError")
+        service.tell(EventKind.STARTED, source, suite=service.suite.fingerprint)
+    page.open(service.url)
+    page.wait_for(DRAWN)
+    assert text(page, "#health") == "running"
+    assert "kinesis and csv have not looked for rows yet" in text(page, "#sentence")
+    shown = page.evaluate("document.querySelector('#main').innerText")
+    assert "at the tip" not in shown.replace("left it at the tip", "")
+    assert "at its tip" not in shown
+    assert text(page, "#glance").count("unknown") == 2
+    assert "ago, left it at the tip." in text(page, "#sources")
+    assert "ago, left 2 files waiting." in text(page, "#sources")
+    assert page.evaluate("document.querySelectorAll('#main dd.bad, .card.bad').length") == 0
+    service.heard("kinesis")
+    shows(page, "#sources", "at its tip")
+    assert "csv has not looked for rows yet" in text(page, "#sentence")
+
+
+def test_files_that_wait_are_no_less_behind_than_a_stream(page, service):
+    service.batch(read=40, lag={"shard": 0})
+    service.batch("csv", waiting={"files": 500, "bytes": 5_000_000, "oldest": 1_000_000 * int(service.clock())})
+    page.open(service.url)
+    page.wait_for(DRAWN)
+    assert "500 files wait" in text(page, "#sentence")
+    assert "nothing waits" not in text(page, "#sentence")
+    assert "500" in text(page, "#glance")
+    service.batch("csv", waiting={"files": 0, "bytes": 0, "oldest": 0})
+    shows(page, "#sentence", "nothing waits")
+    service.batch(lag={"shard": 90_000})
+    service.batch("csv", waiting={"files": 1, "bytes": 10, "oldest": 1_000_000 * int(service.clock())})
+    shows(page, "#sentence", "90 s behind, 1 file waits")
+
+
 def test_what_the_last_audit_found_is_seen_at_once(page, service):
     page.open(service.url)
     page.wait_for(DRAWN)
     shows(page, "#glance", "never")
     service.values.set(m.AUDIT_TIME, service.clock() - 7200)
     service.values.set(m.AUDIT_DIFFERENCES, 0)
-    shows(page, "#glance", "lost or twice, audited 2 h ago")
+    shows(page, "#glance", "nothing lost or doubled, audited 2 h ago")
     assert page.evaluate("document.querySelectorAll('#glance dd.bad').length") == 0
     service.values.set(m.AUDIT_DIFFERENCES, 3)
     shows(page, "#glance", "differences, audited 2 h ago")
@@ -185,6 +232,40 @@ def test_nothing_in_the_data_acts_on_the_page(page, service):
     assert page.problems == []
 
 
+def test_personal_data_is_nowhere_on_the_page_or_in_its_json(page, orders):
+    """Of a column that the lake keeps: `customer_id` is `pii: true`."""
+    customer = "CUST-007"
+    raws = {
+        "raw": '{"order_id":"o1","customer_id":"CUST-007","item":"for CUST-007"}',
+        "cut": '{"order_id":"o2","customer_id":"CUST-007',
+    }
+    letters = [{"raw": raw, "reasons": ["amount.positive"]} for raw in raws.values()]
+    rows = [
+        {"raw": raw, "reasons": ["b"], "source_position": "x.csv#1"} for raw in ("o3,CUST-007,Medan", "CUST-007,Medan")
+    ]
+    with live_service(orders, SUITE) as service:
+        service.start()
+        service.batch(read=5, reasons={"amount.positive": 2}, letters=letters, ago=6)
+        header = {"x.csv": "order_id,customer_id,city"}
+        service.batch("csv", read=5, reasons={"b": 2}, letters=rows, headers=header, ago=6)
+        page.open(service.url)
+        page.wait_for("document.querySelectorAll('#dead details').length === 4")
+        page.evaluate("document.querySelectorAll('#dead details').forEach((each) => each.open = true)")
+        shown = text(page, "#dead")
+        assert '{"order_id":"o1","customer_id":"***","item":"for ***"}' in shown
+        assert "o3,***,Medan" in shown
+        assert "[withheld: may hold personal data" in shown
+        assert customer not in page.evaluate("document.documentElement.outerHTML")
+        assert customer not in page.evaluate("fetch('/api/live').then((answer) => answer.text())")
+        page.leave()
+
+
+CUT = """
+[...document.querySelectorAll(".glance dd, .facts dd")]
+  .filter((each) => each.scrollWidth > each.parentElement.clientWidth).map((each) => each.innerText)
+"""
+
+
 def wide(page) -> int:
     """Pixels that stick out of the window at its side."""
     return page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
@@ -193,10 +274,16 @@ def wide(page) -> int:
 def test_it_fits_every_window(page, service):
     load(service)
     service.batch(read=9, reasons={"r" * 190: 1}, letters=[{"raw": "x" * 5000, "reasons": ["r" * 190]}], ago=6)
+    service.batch(read=123_456, lag={"shard": 5_000_000})
+    service.batch("csv", waiting={"files": 1234, "bytes": 123 << 20, "oldest": 1_000_000 * int(service.clock() - 700)})
+    service.values.set(m.LAG_RECORDS, 1_234_567, "kinesis")
+    service.values.set(m.AUDIT_TIME, service.clock() - 7200)
+    service.values.set(m.AUDIT_DIFFERENCES, 0)
     for width in (320, 390, 768, 1024, 1440, 2560):
         page.open(service.url, width=width)
         page.wait_for("document.querySelectorAll('#dead details').length > 0")
         assert wide(page) == 0, width
+        assert page.evaluate(CUT) == [], width
 
 
 def test_dark_and_light_follow_the_system(page, service):
@@ -280,6 +367,16 @@ def test_what_was_opened_stays_open_and_focused_while_more_comes(page, service):
     page.wait_for("document.querySelectorAll('#dead details').length === 2")
     assert page.evaluate("document.querySelector('#dead details[open]').innerText.includes('first')")
     assert page.evaluate("document.activeElement.innerText.includes('first')")
+
+
+def test_a_link_of_the_footer_keeps_its_focus_while_figures_change(page, service):
+    service.values.set(m.PYTHON_MEMORY, 100 << 20)
+    page.open(service.url)
+    shows(page, "#foot", "100 MiB")
+    page.evaluate("document.querySelector('footer a').focus()")
+    service.values.set(m.PYTHON_MEMORY, 200 << 20)
+    shows(page, "#foot", "200 MiB")
+    assert page.evaluate("document.activeElement.getAttribute('href')") == "/metrics"
 
 
 def test_names_and_roles_for_those_who_listen(page, service):

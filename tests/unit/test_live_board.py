@@ -13,8 +13,8 @@ from streaming_app.events import EventKind
 from streaming_app.metrics import catalogue as m
 from streaming_app.metrics.live import history as history_module
 from streaming_app.metrics.live.history import HOUR, MOST_SERIES, History
-from streaming_app.metrics.live.rejected import KEPT, LONGEST
-from tests.live_service import LiveService
+from streaming_app.metrics.live.rejected import LONGEST, MOST
+from tests.live_service import LiveService, without_personal
 
 SUITE = (Path(__file__).resolve().parents[2] / "conf/expectations/orders.yaml").read_text()
 BEGIN = 1_800_000_000
@@ -23,7 +23,7 @@ ROWS = ("rows",)
 
 @pytest.fixture
 def service(orders):
-    made = LiveService(orders, SUITE, frozen=True)
+    made = LiveService(without_personal(orders), SUITE, frozen=True)
     made.start()
     yield made
     made.close()
@@ -62,6 +62,13 @@ def test_an_amount_is_spread_over_its_seconds_and_none_of_it_is_lost():
     assert len(values) == HOUR // 10 + 6
 
 
+def test_batches_of_one_pace_make_a_level_line_wherever_in_a_second_they_end():
+    history = History()
+    for number in range(40):
+        history.add({ROWS: 160}, BEGIN + 1.6 * number, BEGIN + 1.6 * (number + 1))
+    assert history.sums(BEGIN + 1, BEGIN + 64)[ROWS] == pytest.approx([100] * 63)
+
+
 def test_what_is_older_than_an_hour_is_gone_and_its_second_is_used_again():
     history = History()
     history.add({ROWS: 5}, BEGIN - 1, BEGIN)
@@ -79,6 +86,23 @@ def test_memory_is_bounded_however_many_reasons_there_are():
     history.add({("reason", str(number)): 1 for number in range(MOST_SERIES * 3)}, BEGIN - 1, BEGIN)
     assert len(history.sums(BEGIN, BEGIN + 1)) == MOST_SERIES
     assert history_module.HOUR == 3600
+
+
+def test_a_series_without_an_amount_in_the_hour_gives_its_place_to_a_new_one():
+    history = History()
+    history.add({("reason", str(number)): 1 for number in range(MOST_SERIES)}, BEGIN - 1, BEGIN)
+    history.add({("reason", "0"): 1}, BEGIN + 9, BEGIN + 10)
+    history.add({("reason", "too many"): 1}, BEGIN + 99, BEGIN + 100)
+    assert ("reason", "too many") not in history.sums(BEGIN + 100, BEGIN + 101)
+    end = BEGIN + HOUR + 1
+    history.add({("reason", "new"): 1}, end - 1, end)
+    assert history.sums(end - HOUR, end + 1, HOUR + 1) == {("reason", "0"): [1], ("reason", "new"): [1]}
+
+
+def test_rows_are_in_the_charts_however_many_reasons_there_are(service):
+    service.batch(read=900, reasons={f"rule-{number}": 1 for number in range(MOST_SERIES * 2)}, ago=60)
+    service.batch("csv", read=50)
+    assert later(service)["last_hour"]["csv/clean"] == 50
 
 
 def test_rows_and_reasons_of_the_last_hour_by_second(service):
@@ -130,10 +154,45 @@ def test_a_restart_shows_the_hour_before_it_and_counts_nothing_twice(service):
     assert later(service)["last_hour"]["kinesis/clean"] == 37
 
 
-def _ledger(service):
+def test_a_gap_before_a_restart_stays_a_gap_and_the_catching_up_after_it_a_step(service):
+    late = {35: 150, 30: 50}  # one batch took longer than usual, the next one is short
+    for ago in (*range(280, 180, -10), *range(80, 40, -10), *late, 20, 10):
+        service.batch(read=late.get(ago, 100), ago=ago, tell=False)
+    service.board.begin("kinesis", _ledger(service))
+    service.clock.ahead += 3
+    history = service.board.state(300)["history"]
+    end = history["begin"] + 300
+    rates = dict(zip(range(300, 0, -1), history["rows"]["kinesis/clean"], strict=True))  # by the seconds before the end
+    shift = round(service.clock() - end)
+    assert {rates[ago - shift] for ago in (*range(205, 275), *range(15, 75))} == {10}
+    assert {rates[ago - shift] for ago in range(105, 185)} == {0}
+
+
+def _ledger(service, source: str = "kinesis"):
     from streaming_app.journal.ledger import Ledger
 
-    return Ledger(service.checkpoints["kinesis"])
+    return Ledger(service.checkpoints[source])
+
+
+def test_a_restart_shows_the_last_batches_and_dead_letters_of_all_sources_together(service):
+    """Each source has had enough of them to fill the page alone."""
+    for ago in range(40, 0, -1):
+        for source in ("kinesis", "csv"):
+            letters = [{"raw": f"{source} {ago}", "reasons": ["b"]}]
+            service.batch(source, read=2, reasons={"b": 1}, letters=letters, ago=10 * ago, tell=False)
+    for source in ("kinesis", "csv"):
+        service.board.begin(source, _ledger(service, source))
+    batches = later(service)["batches"]
+    assert [(batch["source"], batch["batch"]) for batch in batches[:4]] == [
+        ("csv", 39),
+        ("kinesis", 39),
+        ("csv", 38),
+        ("kinesis", 38),
+    ]
+    assert len(batches) == 30
+    assert {row["raw"] for row in letters_of(service, 12)} == {
+        f"{source} {ago}" for source in ("kinesis", "csv") for ago in range(1, 7)
+    }
 
 
 def test_a_batch_that_is_told_of_again_counts_once(service):
@@ -163,9 +222,25 @@ def test_dead_letters_come_newest_first_with_their_text_and_reasons(service):
 def test_at_most_so_many_dead_letters_of_so_many_files_are_kept(service):
     for ago in range(40, 0, -1):
         service.batch(reasons={"b": 8}, read=8, letters=[{"raw": f"{ago}", "reasons": ["b"]}] * 8, ago=ago)
-    found = letters_of(service, KEPT)
-    assert len(found) == KEPT
+    found = letters_of(service, MOST)
+    assert len(found) == MOST
     assert {row["raw"] for row in found} == {"1", "2", "3", "4"}
+
+
+def test_personal_values_are_masked_by_their_names_and_by_the_header_of_their_file(orders):
+    made = LiveService(orders, SUITE, frozen=True)
+    try:
+        made.start()
+        event = {"raw": '{"order_id":"o1","customer_id":"C-001"}', "reasons": ["b"]}
+        made.batch(read=5, reasons={"b": 1}, letters=[event], ago=9)
+        row = {"raw": "Medan,C-001,o1", "reasons": ["b"], "source_position": "a#b.csv#7"}
+        header = {"a#b.csv": "city,customer_id,order_id"}
+        made.batch("csv", read=5, reasons={"b": 1}, letters=[row, row | {"source_position": "c.csv#7"}], headers=header)
+        found = [row["raw"] for row in letters_of(made, 3)]
+    finally:
+        made.close()
+    assert found[0].startswith("[withheld")
+    assert found[1:] == ["Medan,***,o1", '{"order_id":"o1","customer_id":"***"}']
 
 
 def test_a_file_that_is_gone_or_broken_hides_no_other(service):
@@ -214,6 +289,17 @@ def test_sources_have_state_rate_lag_and_backlog(service):
     assert kinesis["shards"][0] == {"shard": "shard-1", "lag": 2.5}
     assert kinesis["rate"] == pytest.approx(10)
     assert (csv["state"], csv["backlog"], csv["failures"]) == ("failed", [3, 99, 5.0], {"SourceError": 1})
+
+
+def test_where_a_source_stands_is_known_once_it_has_looked_since_its_start(service):
+    service.batch(lag={"shard-0": 0})
+    assert [source["looked"] for source in later(service)["sources"]] == [True, True]
+    service.tell(EventKind.FAILED, error="SourceError")
+    service.tell(EventKind.STARTED, suite=service.suite.fingerprint)
+    kinesis, csv = later(service)["sources"]
+    assert (kinesis["state"], kinesis["looked"], csv["looked"]) == ("running", False, True)
+    service.heard("kinesis")  # it found nothing to read, or ended a batch
+    assert later(service)["sources"][0]["looked"]
 
 
 def test_state_is_json_at_every_moment_of_a_service(orders):

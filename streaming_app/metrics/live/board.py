@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from statistics import median
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +17,7 @@ from streaming_app.journal.ledger import Entry, Ledger
 from streaming_app.metrics import catalogue as m
 from streaming_app.metrics.health import Readiness
 from streaming_app.metrics.live.history import HOUR, History, Name, Seconds
+from streaming_app.metrics.live.newest import Newest
 from streaming_app.metrics.live.rejected import Rejected
 from streaming_app.metrics.live.rules import Rules
 from streaming_app.metrics.values import Values
@@ -54,9 +56,9 @@ class Board:
     ) -> None:
         self._values, self._readiness, self._trigger, self._clock = values, readiness, trigger, clock
         self._started = clock()
-        self._history = History()
+        self._rows, self._reasons = History(), History()  # apart: no number of reasons may leave rows without a place
         self._sources: dict[str, _Seen] = {}
-        self._batches: deque[dict[str, Any]] = deque(maxlen=_BATCHES)
+        self._batches: Newest[dict[str, Any]] = Newest(_BATCHES)
         self._rules: Rules | None = None
         self._rejected: Rejected | None = None
         self._cached: dict[int, tuple[float, dict[str, Any]]] = {}
@@ -80,12 +82,20 @@ class Board:
         self._sources[source] = _Seen(through=newest)
         since = self._clock() - HOUR
         entries = [entry for entry in ledger.entries(max(0, newest - HOUR)) if entry.batch_id <= newest]
-        for before, entry in pairwise([None, *entries]):
-            if entry is not None and entry.committed_at > since:
-                begun = entry.committed_at - self._trigger if before is None else before.committed_at
-                self._count(source, entry, begun, entry.committed_at)
+        for entry, took in zip(entries, self._took(entries), strict=True):
+            if entry.committed_at > since:
+                self._count(source, entry, entry.committed_at - took, entry.committed_at)
         for entry in entries[-_BATCHES:]:
             self._remember(source, entry, {}, None)
+
+    def _took(self, entries: Sequence[Entry]) -> list[float]:
+        """Seconds of each batch as far as a ledger tells: since the one before, but no more than twice the usual.
+
+        So an outage stays a gap, and a batch that was a little late makes none.
+        """
+        gaps = [entry.committed_at - before.committed_at for before, entry in pairwise(entries)]
+        longest = max(self._trigger, 2 * median(gaps)) if gaps else self._trigger
+        return [min(gap, longest) for gap in [self._trigger, *gaps]] if entries else []
 
     def on_batch(self, batch: Batch) -> None:
         """A micro-batch was published. One that the ledger had at the start, or that was told of before, is not counted again."""
@@ -101,19 +111,17 @@ class Board:
             self._remember(batch.source, entry, batch.durations_ms, ended)
 
     def _count(self, source: str, entry: Entry, begun: float, ended: float) -> None:
-        counts = entry.counts
-        amounts: dict[Name, float] = {
-            ("rows", source, "clean"): counts.clean,
-            ("rows", source, "dead"): counts.dead,
-            ("rows", source, "duplicates"): counts.duplicates,
-        }
-        amounts |= {("reason", reason): number for reason, number in counts.by_reason.items()}
-        amounts |= {("note", rule): number for rule, number in {**counts.by_warning, **counts.by_info}.items()}
-        self._history.add(amounts, max(begun, ended - _LONGEST_WAIT), ended)
+        counts, begun = entry.counts, max(begun, ended - _LONGEST_WAIT)
+        rows = {"clean": counts.clean, "dead": counts.dead, "duplicates": counts.duplicates}
+        reasons: dict[Name, float] = {("reason", reason): number for reason, number in counts.by_reason.items()}
+        reasons |= {("note", rule): number for rule, number in {**counts.by_warning, **counts.by_info}.items()}
+        self._rows.add({(source, outcome): number for outcome, number in rows.items()}, begun, ended)
+        self._reasons.add(reasons, begun, ended)
 
     def _remember(self, source: str, entry: Entry, durations_ms: Mapping[str, int], ended: float | None) -> None:
         counts, at = entry.counts, ended or entry.committed_at
-        self._batches.append(
+        self._batches.add(
+            at,
             {
                 "source": source,
                 "batch": entry.batch_id,
@@ -129,7 +137,7 @@ class Board:
                 "breaches": dict(entry.breaches),
                 "ms": durations_ms.get(_WHOLE),
                 "phases": {name: ms for name, ms in durations_ms.items() if name != _WHOLE},
-            }
+            },
         )
         if self._rejected:
             self._rejected.offer(source, entry)
@@ -154,17 +162,17 @@ class Board:
         letters, reading = self._rejected.last() if self._rejected else ([], False)
         found, suite = self._readiness(), self._rules.suite if self._rules else None
         end = int(now - self._unknown(now))
-        hour = self._history.sums(int(now) + 1 - HOUR, int(now) + 1, HOUR)
+        hour = int(now) + 1 - HOUR, int(now) + 1, HOUR
         return {
             "now": now,
             "service": self._service(found),
-            "sources": [self._source(name, state, end) for name, state in found.sources.items()],
-            "last_hour": _by_source(hour),
+            "sources": [self._source(name, found, end) for name in found.sources],
+            "last_hour": _by_source(self._rows.sums(*hour)),
             "history": self._charts(span, end),
-            "batches": sorted(self._batches, key=lambda batch: -batch["ended"]),
+            "batches": list(self._batches),
             "dead_letters": letters,
             "reading": reading,
-            "rules": self._counted_rules(hour),
+            "rules": self._counted_rules(self._reasons.sums(*hour)),
             "suite": {"name": suite.name, "fingerprint": suite.fingerprint} if suite else {},
             "machine": self._machine(),
             "audit": self._audit(),
@@ -185,15 +193,16 @@ class Board:
             **dict(zip(("version", "python", "spark"), build, strict=True)),
         }
 
-    def _source(self, name: str, state: str, end: int) -> dict[str, Any]:
+    def _source(self, name: str, found: Readiness, end: int) -> dict[str, Any]:
         values = self._values
         window = max(10, round(2 * self._trigger))
-        recent = self._history.sums(end - window, end, window)
-        rate = sum(float(numbers[0]) for series, numbers in recent.items() if series[:2] == ("rows", name)) / window
+        recent = self._rows.sums(end - window, end, window)
+        rate = sum(float(numbers[0]) for (source, _), numbers in recent.items() if source == name) / window
         shards = sorted(((lag, labels[1]) for labels, lag in self._numbers(m.SHARD_LAG, name).items()), reverse=True)
         return {
             "name": name,
-            "state": state,
+            "state": found.sources[name],
+            "looked": name in found.looked,
             "rate": rate,
             "lag": values.get(m.LAG, name),
             "shards": [{"shard": shard, "lag": lag} for lag, shard in shards[:_SHARDS]],
@@ -218,9 +227,9 @@ class Board:
     def _charts(self, span: int, end: int) -> dict[str, Any]:
         step = _SPANS[span]
         end -= end % step
-        found = self._history.sums(end - span, end, step)
-        rows = {"/".join(name[1:]): numbers for name, numbers in found.items() if name[0] == "rows"}
-        reasons = {name[1]: numbers for name, numbers in found.items() if name[0] == "reason"}
+        rows = {"/".join(name): numbers for name, numbers in self._rows.sums(end - span, end, step).items()}
+        failed = self._reasons.sums(end - span, end, step)
+        reasons = {name: numbers for (kind, name), numbers in failed.items() if kind == "reason"}
         return {
             "begin": end - span,
             "step": step,
@@ -235,7 +244,9 @@ class Board:
         for metric in (m.REJECTIONS, m.WARNINGS, m.INFOS):
             for labels, number in self._numbers(metric).items():
                 ever[labels[1]] = ever.get(labels[1], 0) + number
-        recent = {name[1]: round(float(numbers[0])) for name, numbers in hour.items() if name[0] in {"reason", "note"}}
+        recent: Counter[str] = Counter()  # a rule whose severity was changed has rejected rows and only marked others
+        for (_, name), numbers in hour.items():
+            recent[name] += round(float(numbers[0]))
         return self._rules.rows(recent, ever)
 
     def _machine(self) -> dict[str, Any]:
@@ -261,7 +272,7 @@ class Board:
 
 
 def _by_source(hour: Mapping[Name, Seconds]) -> dict[str, float]:
-    return {"/".join(name[1:]): round(float(numbers[0])) for name, numbers in hour.items() if name[0] == "rows"}
+    return {"/".join(name): round(float(numbers[0])) for name, numbers in hour.items()}
 
 
 def _rates(numbers: Seconds, step: int) -> list[float]:

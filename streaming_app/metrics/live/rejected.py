@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -13,11 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from streaming_app.journal.ledger import Entry
+from streaming_app.journal.read_log import ReadLog
+from streaming_app.metrics.live.masking import Masking
+from streaming_app.metrics.live.newest import Newest
 from streaming_app.schema import DEAD_LETTER, INGESTED_AT, Decoded, Judged
 from streaming_app.storage import Storage
 
 _LOG: Final = logging.getLogger(__name__)
-KEPT: Final = 30  # dead letters on the page
+MOST: Final = 30  # dead letters on the page
 _A_FILE: Final = 10  # of one file, so that one bad upload does not hide everything else
 _FILES: Final = 12  # the newest ones that are looked into
 _LARGEST: Final = 32 << 20  # bytes of a file that is read for this
@@ -35,17 +38,32 @@ _COLUMNS: Final = (
 )
 
 
+@dataclass(frozen=True)
+class Kept:
+    """Where a source's dead letters are kept, with what they were read from, and what of them is not for everybody's eyes."""
+
+    lake: Storage
+    read_log: ReadLog
+    masking: Masking
+
+
+@dataclass(frozen=True)
+class _File:
+    source: str
+    key: str
+    epoch: int
+
+
 class Rejected:
     """Remembers which files came last (`offer`) and reads them in a thread of its own when somebody asks (`last`).
 
-    Personal data is treated as in the lake, since this is what stands in the lake. At most 12 files of up to 32 MiB are read
-    for one look, each once.
+    Personal data is masked, also where the lake keeps it. At most 12 files of up to 32 MiB are read for one look, each once.
     """
 
-    def __init__(self, lakes: Mapping[str, Storage]) -> None:
-        self._lakes = lakes
-        self._files: deque[tuple[str, str]] = deque(maxlen=_FILES)  # source and key, oldest first
-        self._rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    def __init__(self, kept: Mapping[str, Kept]) -> None:
+        self._kept = kept
+        self._files: Newest[_File] = Newest(_FILES)
+        self._rows: dict[_File, list[dict[str, Any]]] = {}
         self._lock = threading.Lock()
         self._asked, self._ended = threading.Event(), False
         self._thread = threading.Thread(target=self._run, name="live-dead-letters", daemon=True)
@@ -56,16 +74,16 @@ class Rejected:
         with self._lock:
             for file in entry.files:
                 if file.table == DEAD_LETTER and file.staged.size <= _LARGEST:
-                    self._files.append((source, file.staged.key))
+                    self._files.add(entry.committed_at, _File(source, file.staged.key, entry.epoch))
 
     def last(self) -> tuple[list[dict[str, Any]], bool]:
         """What was read up to now, newest first; and whether files that came since are being read for the next call."""
         with self._lock:
             waiting = any(file not in self._rows for file in self._files)
-            found = [row for file in reversed(self._files) for row in self._rows.get(file, ())]
+            found = [row for file in self._files for row in self._rows.get(file, ())]
         if waiting:
             self._asked.set()
-        return sorted(found, key=lambda row: -row["ingested"])[:KEPT], waiting
+        return sorted(found, key=lambda row: -row["ingested"])[:MOST], waiting
 
     def close(self) -> None:
         """Read no more."""
@@ -78,21 +96,24 @@ class Rejected:
             self._asked.clear()
             with self._lock:
                 files = list(self._files)
-            for file in reversed(files):
+            for file in files:
                 if file not in self._rows and not self._ended:
-                    rows = self._read(*file)
+                    rows = self._read(file)
                     with self._lock:
                         self._rows[file] = rows
             with self._lock:
                 self._rows = {file: rows for file, rows in self._rows.items() if file in self._files}
 
-    def _read(self, source: str, key: str) -> list[dict[str, Any]]:
+    def _read(self, file: _File) -> list[dict[str, Any]]:
         """A file's last rows; none of a file that was compacted away meanwhile, or is no Parquet any more."""
+        kept = self._kept[file.source]
         try:
-            data = self._lakes[source].get(key)
-            return [] if data is None else _rows(data)
+            data = kept.lake.get(file.key)
+            rows = [] if data is None else _rows(data)
+            headers = _headers(kept.read_log, file.epoch) if any(_file_of(row) for row in rows) else {}
+            return [_shown(row, kept.masking, headers.get(_file_of(row))) for row in rows]
         except Exception as error:  # noqa: BLE001 - the page is not worth more than a word in the log
-            _LOG.debug("dead letters of %s could not be shown: %r", key, error)
+            _LOG.debug("dead letters of %s could not be shown: %r", file.key, error)
             return []
 
 
@@ -102,18 +123,31 @@ def _rows(data: bytes) -> list[dict[str, Any]]:
         return []
     # On this thread alone: what a page costs is not worth the cores that rows are waiting for.
     table = file.read_row_group(file.num_row_groups - 1, columns=list(_COLUMNS), use_threads=False)
-    return [_shown(row) for row in table.slice(max(0, table.num_rows - _A_FILE)).to_pylist()][::-1]
+    rows: list[dict[str, Any]] = table.slice(max(0, table.num_rows - _A_FILE)).to_pylist()
+    return rows[::-1]
 
 
-def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
-    raw = row[Judged.RAW.value] or ""
+def _file_of(row: Mapping[str, Any]) -> str:
+    """The CSV file of a row, empty where it is of a stream: the position is `<file>#<row>`."""
+    return str(row[Decoded.POSITION.value] or "").rpartition("#")[0]
+
+
+def _headers(read_log: ReadLog, epoch: int) -> dict[str, str]:
+    """The headers of the CSV files that an epoch has read."""
+    details = [read.detail for read in read_log.units(epoch).values()]
+    return {detail["name"]: detail["header"] for detail in details if detail.get("header") is not None}
+
+
+def _shown(row: Mapping[str, Any], masking: Masking, header: str | None) -> dict[str, Any]:
+    raw, encoding = row[Judged.RAW.value] or "", row[Judged.RAW_ENCODING.value]
+    text = masking.text(raw, encoding, header)
     return {
         "id": row["dead_letter_id"],
         "stage": row[Judged.STAGE.value],
         "reasons": row[Judged.REASONS.value] or [],
-        "raw": raw[:LONGEST],
-        "length": len(raw),
-        "encoding": row[Judged.RAW_ENCODING.value],
+        "raw": text[:LONGEST],
+        "length": len(text),
+        "encoding": encoding if text == raw else "utf-8",
         "source": row["source"],
         "position": row[Decoded.POSITION.value],
         "arrived": _seconds(row[Decoded.ARRIVED_AT.value]),

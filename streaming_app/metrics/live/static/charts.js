@@ -1,6 +1,6 @@
 // Stacked areas over time with uPlot. The legend below each chart has the same figures as text.
 
-import { el, rate, show, visible } from "./dom.js";
+import { brief, el, rate, show, visible } from "./dom.js";
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
@@ -27,7 +27,7 @@ const options = (series, width, height) => ({
   padding: [8, 24, 0, 0],
   axes: [
     axis({ values: (_, at) => at.map((moment) => new Date(1000 * moment).toLocaleTimeString("en-GB").slice(0, 5)), space: 70, size: 28 }),
-    axis({ size: 46, values: (_, at) => at.map(rate), space: 40 }),
+    axis({ size: 46, values: (_, at) => at.map((value) => (value < 10 ? String(Number(value.toFixed(2))) : brief(value))), space: 40 }),
   ],
   scales: { x: { time: true }, y: { range: (_, __, most) => [0, Math.max(most * 1.08, 1)] } },
   // The highest first, so that each lower one is painted over it.

@@ -4,6 +4,7 @@ import { brief, bytes, clock, count, el, outside, percent, rate, seconds, show }
 
 const $ = (id) => document.getElementById(id);
 const GOOD = new Set(["running", "done"]);
+const LATELY = 60; // seconds before the last batch: the slowest of these tells how long rows take
 const LATE = 60; // seconds behind from which a shard is marked
 const PHASES = ["latestOffset", "queryPlanning", "walCommit", "addBatch", "commitOffsets", "getBatch"];
 const PHASE_WORDS = {
@@ -11,7 +12,8 @@ const PHASE_WORDS = {
   commitOffsets: "note the end", getBatch: "hand over", other: "other",
 };
 
-const fact = (name, value, bad = false) => [el("div", {}, el("dt", {}, name), el("dd", { class: bad ? "bad" : null }, value))];
+const fact = (name, value, bad = false, more = "") =>
+  [el("div", { class: more ? "two" : null }, el("dt", {}, name), el("dd", { class: bad ? "bad" : null }, value, more ? el("small", {}, ` (${more})`) : null))];
 const sum = (values) => values.reduce((total, value) => total + value, 0);
 const width = (element, share) => ((element.style.width = `${100 * share}%`), element);
 const isGood = (source) => GOOD.has(source.state);
@@ -19,10 +21,26 @@ const isGood = (source) => GOOD.has(source.state);
 export const hourOf = (state, outcome) =>
   sum(Object.entries(state.last_hour).filter(([name]) => name.endsWith(`/${outcome}`)).map(([, value]) => value));
 
-// Of a source that does not go on nothing is known but what was.
-const unknown = (source) => !isGood(source) && source.lag != null;
+// Where a source stands is known while it goes on and has looked since its start. Of any other there is only what was.
+const known = (source) => isGood(source) && source.looked;
+const isStream = (source) => source.lag != null;
+const hasFiles = (source) => source.backlog[0] != null;
+const files = (number) => `${number ? count(number) : "no"} ${number === 1 ? "file" : "files"}`;
+const most = (values) => (values.length ? Math.max(...values) : null);
 
-export const lagOf = (state) => state.sources.reduce((most, { lag }) => (lag == null ? most : Math.max(most ?? 0, lag)), null);
+// What waits, in a few words for the top of the page.
+const waits = (sources) => {
+  const sure = sources.filter(known);
+  const lag = most(sure.filter(isStream).map((source) => source.lag));
+  const waiting = sum(sure.map((source) => source.backlog[0] ?? 0));
+  const unsure = sources.filter((source) => isGood(source) && !known(source)).map((source) => source.name);
+  const found = [
+    lag ? `${seconds(lag)} behind` : null,
+    waiting ? `${files(waiting)} ${waiting === 1 ? "waits" : "wait"}` : null,
+    unsure.length ? `${unsure.join(" and ")} ${unsure.length > 1 ? "have" : "has"} not looked for rows yet` : null,
+  ].filter(Boolean);
+  return found.length || !sure.some((source) => isStream(source) || hasFiles(source)) ? found : ["nothing waits"];
+};
 
 export const health = (state) => {
   const bad = state.sources.filter((source) => !isGood(source));
@@ -31,11 +49,10 @@ export const health = (state) => {
   const words = good ? (state.sources.every(({ state }) => state === "done") ? "all read" : "running") : "not ready";
   pill.className = `pill ${good ? "good" : "bad"}`;
   if (pill.textContent !== words) pill.textContent = words;
-  const lag = lagOf(state);
   const facts = good
-    ? [`${rate(sum(state.sources.map((source) => source.rate)))} rows a second`, lag == null ? null : lag ? `${seconds(lag)} behind` : "nothing waits"]
+    ? [`${rate(sum(state.sources.map((source) => source.rate)))} rows a second`, ...waits(state.sources)]
     : bad.length ? bad.map((source) => `${source.name} ${source.state}`) : ["the service starts"];
-  $("sentence").textContent = facts.filter(Boolean).join(", ");
+  $("sentence").textContent = facts.join(", ");
   $("icon").setAttribute("href", good ? "/live/good.svg" : "/live/bad.svg");
   document.title = `${good ? "" : "▲ "}${facts[0]} – qsr-ingest`;
 };
@@ -44,14 +61,21 @@ export const glance = (state) => {
   const [clean, dead, twice] = ["clean", "dead", "duplicates"].map((outcome) => hourOf(state, outcome));
   const whole = clean + dead + twice;
   const ever = sum(state.sources.map((source) => source.rows.read));
-  const oldest = state.batches.find((batch) => batch.oldest != null)?.oldest;
-  const lag = lagOf(state);
+  const last = state.batches[0]?.ended - LATELY;
+  const oldest = most(state.batches.filter((batch) => batch.oldest != null && batch.ended >= last).map((batch) => batch.oldest));
   const tile = (name, value, unit = "", bad = false) =>
-    el("div", {}, el("dt", {}, name), el("dd", { class: bad ? "bad" : null }, value, unit ? el("small", {}, unit) : null));
+    el("div", {}, el("dt", {}, name), el("dd", { class: `${/^[a-z]/.test(value) ? "word" : ""}${bad ? " bad" : ""}` }, value, unit ? el("small", {}, ` ${unit}`) : null));
   const split = (text) => text.split(" ");
   show($("glance"),
     tile("now", rate(sum(state.sources.map((source) => source.rate))), "rows/s"),
-    state.sources.some(unknown) ? tile("behind the stream's tip", "unknown", "", true) : tile("behind the stream's tip", ...split(seconds(lag)), lag > LATE),
+    standing(state.sources.filter(isStream), "behind the stream's tip", tile, (found) => {
+      const lag = most(found.map((source) => source.lag));
+      return [...split(seconds(lag)), lag > LATE];
+    }),
+    standing(state.sources.filter(hasFiles), "waiting files", tile, (found) => {
+      const [number, size] = [0, 1].map((at) => sum(found.map((source) => source.backlog[at])));
+      return [brief(number), number ? bytes(size) : "files", found.some((source) => isOld(source.backlog, state.now))];
+    }),
     tile("from arrival to queryable", ...split(seconds(oldest))),
     tile("in the last hour", brief(whole), "rows"),
     tile("rejected in the last hour", brief(dead), whole ? percent(dead, whole) : ""),
@@ -59,16 +83,22 @@ export const glance = (state) => {
     audit(state, tile));
 };
 
+// A figure of sources that is known only while they go on; nothing where there are no such sources.
+const standing = (sources, name, tile, figure) => {
+  if (!sources.length) return null;
+  return sources.every(known) ? tile(name, ...figure(sources)) : tile(name, "unknown", "", !sources.every(isGood));
+};
+
 // Whether anything is lost, as the last `batch_app audit` found it.
 const audit = (state, tile) => {
   if (!state.audit) return tile("audited", "never");
   const { ended, differences } = state.audit;
-  const ago = `${seconds(Math.max(0, state.now - ended))} ago`;
-  return differences ? tile(`differences, audited ${ago}`, count(differences), "", true) : tile(`lost or twice, audited ${ago}`, "nothing");
+  const ago = el("span", { class: "one" }, `${seconds(Math.max(0, state.now - ended))} ago`);
+  return differences ? tile(["differences, audited ", ago], count(differences), "", true) : tile(["nothing lost or doubled, audited ", ago], "complete");
 };
 
 const shardList = (source) => {
-  if (!source.shards.length || !isGood(source)) return null;
+  if (!source.shards.length || !known(source)) return null;
   const items = source.shards.slice(0, 12).map(({ shard, lag }) =>
     el("li", { class: lag > LATE ? "bad" : lag > 5 ? "late" : null, title: `${shard}: ${seconds(lag)} behind` },
       `${shard.replace(/^shardId-0*(?=\d)/, "shard ")} · ${lag ? seconds(lag) : "at its tip"}`));
@@ -76,8 +106,35 @@ const shardList = (source) => {
   return el("ul", { class: "shards", "aria-label": "Shards, furthest behind first" }, items, rest > 0 ? el("li", {}, `and ${rest} more`) : null);
 };
 
-const backlog = ([files, size, oldest], now) =>
-  files == null ? [] : fact("waiting files", files ? `${count(files)} (${bytes(size)})` : "none", files > 0 && now - oldest > 3600);
+const isOld = ([number, , oldest], now) => number > 0 && now - oldest > 3600;
+
+const backlog = ([number, size, oldest], now) =>
+  fact("waiting files", number ? count(number) : "none", isOld([number, size, oldest], now),
+    number ? `${bytes(size)}, ${seconds(Math.max(0, now - oldest))} old` : "");
+
+const records = ({ lag, lag_records: behind }) => (lag && behind ? `about ${brief(behind)} records` : "");
+
+// Where a source stands, or that nobody knows.
+const stand = (source, now) => {
+  if (!known(source)) {
+    const names = [isStream(source) ? "behind" : null, hasFiles(source) ? "waiting files" : null].filter(Boolean);
+    return names.flatMap((name) => fact(name, "unknown", !isGood(source)));
+  }
+  return [
+    ...(isStream(source) ? fact("behind", source.lag ? seconds(source.lag) : "at the tip", source.lag > LATE, records(source)) : []),
+    ...(hasFiles(source) ? backlog(source.backlog, now) : []),
+  ];
+};
+
+// What was, for one that nothing is known of.
+const stood = (source, now) => {
+  const left = [
+    isStream(source) ? `it ${source.lag ? `${seconds(source.lag)} behind` : "at the tip"}` : null,
+    hasFiles(source) ? `${files(source.backlog[0])} waiting` : null,
+  ].filter(Boolean);
+  if (known(source) || !source.last_success || !left.length) return null;
+  return el("p", { class: "note quiet" }, `Its last batch, ${seconds(now - source.last_success)} ago, left ${left.join(" and ")}.`);
+};
 
 const sourceCard = (source, now) => {
   const { rows } = source;
@@ -88,21 +145,20 @@ const sourceCard = (source, now) => {
     el("div", { class: "head" }, outside("h3", source.name), el("p", { class: `pill small ${good ? "good" : "bad"}` }, source.state)),
     el("dl", { class: "facts" },
       fact("rows a second", rate(source.rate)),
-      source.lag == null ? [] : unknown(source) ? fact("behind", "unknown", true) : fact("behind", source.lag ? seconds(source.lag) : "at the tip", source.lag > LATE),
-      source.lag && source.lag_records && !unknown(source) ? fact("about", `${brief(source.lag_records)} records`) : [],
-      source.shards_draining ? fact("shards that drain", count(source.shards_draining)) : [],
-      backlog(source.backlog, now),
+      stand(source, now),
       fact("last batch", source.last_success ? `${seconds(now - source.last_success)} ago` : "none yet"),
-      fact("read since ever", brief(rows.read)),
+      fact("since ever", brief(rows.read)),
       fact("rejected", rows.read ? percent(rows.dead, rows.read) : "–"),
+      known(source) && source.shards_draining ? fact("shards that drain", count(source.shards_draining)) : [],
       rows.duplicates ? fact("repeats left out", brief(rows.duplicates)) : [],
       source.throttles ? fact("throttled calls", brief(source.throttles)) : []),
     rows.read ? el("div", { class: "split", role: "img", "aria-label": `${count(rows.clean)} clean, ${count(rows.dead)} rejected, ${count(rows.duplicates)} repeats` },
       part("s1", rows.clean), part("s2", rows.dead), part("s3", rows.duplicates)) : null,
     shardList(source),
+    stood(source, now),
     good || !source.last_heard ? null : el("p", { class: "note bad" }, `Spark last told of this query ${seconds(now - source.last_heard)} ago.`),
     source.unpublished ? el("p", { class: "note bad" }, `${count(source.unpublished)} committed batches are not visible yet.`) : null,
-    failures ? el("p", { class: "note quiet" }, `since the start: ${failures}; ${count(source.restarts)} restarts`) : null);
+    failures ? el("p", { class: "note quiet" }, `since the start: ${failures}; ${count(source.restarts)} ${source.restarts === 1 ? "restart" : "restarts"}`) : null);
 };
 
 export const sources = (state) =>
@@ -243,5 +299,5 @@ export const foot = (state) => {
     machine.python == null ? null : `driver's Python ${bytes(machine.python)}`,
     ...machine.disks.map(({ place, free }) => `${place}: ${bytes(free)} free`),
   ].filter(Boolean);
-  show($("foot"), parts.map((text) => el("span", {}, text)), el("a", { href: "/metrics" }, "metrics"), el("a", { href: "/readyz" }, "readiness"));
+  show($("foot"), parts.map((text) => el("span", {}, text)));
 };
