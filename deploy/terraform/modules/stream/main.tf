@@ -20,6 +20,9 @@ resource "aws_kinesis_stream" "this" {
   encryption_type  = "KMS"
   kms_key_id       = var.kms_key_arn == null ? "alias/aws/kinesis" : var.kms_key_arn
 
+  # The service registers its fan-out consumer itself, and Kinesis removes no stream that has one unless it is told to.
+  enforce_consumer_deletion = true
+
   stream_mode_details {
     stream_mode = var.mode
   }
