@@ -99,7 +99,7 @@ cost: $(STAMP) ## what the service costs a month on AWS, by component (ARGS="--r
 
 .PHONY: test-deploy
 test-deploy: $(STAMP) deploy-tools s3a-jars build/trino/server build/trino/java ## Terraform against moto, the service on what it made, checkov, tflint (needs terraform; 15 minutes)
-	$(BIN)/python -m pytest --deploy tests/deploy/test_terraform.py tests/deploy/test_terraform_scan.py $(ARGS)
+	$(BIN)/python -m pytest --deploy tests/deploy/test_terraform.py tests/deploy/test_terraform_plans.py tests/deploy/test_terraform_scan.py $(ARGS)
 
 CHECKOV := build/deploy/checkov
 .PHONY: deploy-tools

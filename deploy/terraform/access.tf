@@ -131,6 +131,13 @@ locals {
     },
   ] if var.enhanced_fan_out])
 
+  # A run that ends in a way that no start mends keeps its trigger from starting the next one (deploy/glue/streaming.py).
+  stop_trigger = [for arn in local.stream_trigger : {
+    sid       = "StopOwnTrigger"
+    actions   = ["glue:StopTrigger"]
+    resources = [arn]
+  }]
+
   # Uploads by S3's event notifications; the queue is the service's alone, so that it may remove messages.
   upload_events = [for queue in module.file_events : {
     sid       = "UploadEvents"
@@ -221,7 +228,7 @@ locals {
   access = {
     streaming = concat(
       [local.read.streaming, local.list.streaming, local.write_tables, local.find_uploads, local.write_checkpoints],
-      local.archive_uploads, local.upload_events, local.stream_read, local.fan_out, [local.metrics.streaming, local.alert], local.partitions.writers, local.copies, local.every_job,
+      local.archive_uploads, local.upload_events, local.stream_read, local.fan_out, [local.metrics.streaming, local.alert], local.stop_trigger, local.partitions.writers, local.copies, local.every_job,
     )
     ingest = concat(
       [{

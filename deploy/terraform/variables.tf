@@ -240,12 +240,12 @@ variable "bundle" {
 }
 
 variable "streaming_job" {
-  description = "Workers of the streaming job (autoscaling uses fewer), its weekly maintenance window (UTC, Day:Hour), retries in a row, and when Glue looks whether it runs."
+  description = "Workers of the streaming job (autoscaling uses fewer), its weekly maintenance window (UTC, Day:Hour), and when Glue looks whether it runs. scheduled = false leaves starting it to somebody else, such as Airflow's DAG 03."
   type = object({
     worker_type        = optional(string, "G.1X")
     workers            = optional(number, 2)
     maintenance_window = optional(string, "Sun:20")
-    max_retries        = optional(number, 3)
+    scheduled          = optional(bool, true) # not a null schedule: an optional attribute that is null takes its default
     schedule           = optional(string, "cron(0/15 * * * ? *)")
   })
   default = {}

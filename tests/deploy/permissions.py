@@ -162,6 +162,8 @@ def _json(call: Call) -> Need:
     asked = json.loads(call.body or "{}")
     if name == "cloudwatch:PutMetricData":
         return Need(name, ("*",), {"cloudwatch:namespace": asked["Namespace"]})
+    if name.startswith("glue:"):
+        return Need(name, _glue(action, asked))
     return Need(name, _RESOURCES[_SERVICES[service]](asked))
 
 
@@ -171,11 +173,13 @@ def _kinesis(asked: Mapping[str, Any]) -> tuple[str, ...]:
     return (asked.get("ConsumerARN") or asked.get("StreamARN") or ANY,)
 
 
-def _glue(asked: Mapping[str, Any]) -> tuple[str, ...]:
-    """A job; or the catalog, the database and the table: Glue asks for each."""
+def _glue(action: str, asked: Mapping[str, Any]) -> tuple[str, ...]:
+    """A job; a trigger; or the catalog, the database and the table: Glue asks for each."""
     place = f"arn:aws:glue:{REGION}:{ACCOUNT}"
     if "JobName" in asked:
         return (f"{place}:job/{asked['JobName']}",)
+    if action.endswith("Trigger"):
+        return (f"{place}:trigger/{asked['Name']}",)
     database, table = asked.get("DatabaseName"), asked.get("TableName")
     if not database:
         return (f"{place}:catalog", f"{place}:database/{asked['Name']}")
@@ -185,7 +189,6 @@ def _glue(asked: Mapping[str, Any]) -> tuple[str, ...]:
 
 _RESOURCES = {
     "kinesis": _kinesis,
-    "glue": _glue,
     "athena": lambda asked: (f"arn:aws:athena:{REGION}:{ACCOUNT}:workgroup/{asked.get('WorkGroup', ANY)}",),
     "cloudwatch": lambda _: ("*",),
     "sns": lambda asked: (asked.get("TopicArn") or asked["TargetArn"],),

@@ -40,9 +40,10 @@ resource "aws_glue_job" "this" {
   connections       = var.connections
 
   # Streaming: 10,080 minutes is the most there is, and the maintenance window restarts the job before (Glue guide, "Maintenance
-  # windows"). A job that ends nevertheless is started again by its retries, then by the schedule below.
+  # windows"). A job that ends nevertheless is started again by the schedule below. Retries, which know no exit code, would start it
+  # after those that forbid it, too (docs/guarantees.md).
   timeout            = var.streaming ? 10080 : var.timeout_minutes
-  max_retries        = var.max_retries
+  max_retries        = 0
   maintenance_window = var.streaming ? var.maintenance_window : null
 
   command {

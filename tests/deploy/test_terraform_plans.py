@@ -1,0 +1,43 @@
+"""What deploy/terraform would make, by `terraform plan` alone against moto (`make test-deploy`, a minute of it)."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from tests.deploy.recording import REPOSITORY
+from tests.deploy.terraform import Terraform
+from tests.moto_server import moto_server
+
+pytestmark = [
+    pytest.mark.deploy,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(shutil.which("terraform") is None, reason="needs terraform on the PATH"),
+]
+
+
+@pytest.fixture(scope="module")
+def terraform():
+    with moto_server() as aws:
+        made = Terraform(REPOSITORY / "build" / "deploy" / "plans", aws.url)
+        made.init()
+        yield made
+
+
+@pytest.fixture(scope="module")
+def defaults(terraform):
+    return terraform.plan()
+
+
+def test_portfolio_mode_takes_a_stream_away_that_has_a_fan_out_consumer(terraform):
+    planned = terraform.plan(enhanced_fan_out=True)["module.stream[0].aws_kinesis_stream.this"]
+    assert planned["enforce_consumer_deletion"], "the service registers its consumer itself: Terraform knows none"
+
+
+def test_streaming_job_has_a_trigger_unless_somebody_else_starts_it(terraform, defaults):
+    trigger = "module.streaming_job[0].aws_glue_trigger.this[0]"
+    assert defaults[trigger]["schedule"] == "cron(0/15 * * * ? *)"
+    planned = terraform.plan(streaming_job={"scheduled": False})
+    assert trigger not in planned
+    assert "--TRIGGER" not in planned["module.streaming_job[0].aws_glue_job.this"]["default_arguments"]
