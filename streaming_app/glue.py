@@ -102,7 +102,10 @@ def _stop(trigger: str) -> None:
     _, _, _, region, _, name = trigger.split(":", 5)
     try:
         boto3.client("glue", region_name=region).stop_trigger(Name=name.removeprefix("trigger/"))
-    except (BotoCoreError, ClientError):  # the run's own error must reach Glue; the run that is started then tries again
+    except (
+        BotoCoreError,
+        ClientError,
+    ):  # the run's own error must reach Glue; the run that is started then tries again
         _LOG.exception("the trigger could not be stopped", extra={"trigger": trigger})
     else:
         _LOG.error("the trigger was stopped: mend what this run says, then start both", extra={"trigger": trigger})

@@ -226,6 +226,30 @@ def test_alarms_and_dashboard_speak_of_metrics_as_the_service_sends_them(account
             assert set(pairs[::2]) == sent[name], name
 
 
+def allowed(document: str, service: str) -> list[str]:
+    """What a policy lets a service do without a condition."""
+    found = [one for one in json.loads(document)["Statement"] if one["Principal"].get("Service") == service]
+    assert all(one["Effect"] == "Allow" and "Condition" not in one for one in found)
+    return sorted(action for one in found for action in _listed(one["Action"]))
+
+
+def _listed(value) -> list[str]:
+    return value if isinstance(value, list) else [value]
+
+
+def test_failed_jobs_event_reaches_the_encrypted_topic_for_tickets_in_portfolio_mode_too(account):
+    (target,) = account.aws.client("events").list_targets_by_rule(Rule="qsr-failed-jobs")["Targets"]
+    topic = f"{account.outputs['topic_arn']}-tickets"
+    assert target["Arn"] == topic
+    policy = account.aws.client("sns").get_topic_attributes(TopicArn=topic)["Attributes"]["Policy"]
+    assert allowed(policy, "events.amazonaws.com") == ["sns:Publish"]
+    page = account.aws.client("sns").get_topic_attributes(TopicArn=account.outputs["topic_arn"])["Attributes"]["Policy"]
+    assert allowed(page, "events.amazonaws.com") == []
+    kms = account.aws.client("kms")
+    key = kms.get_key_policy(KeyId=kms.describe_key(KeyId="alias/qsr")["KeyMetadata"]["KeyId"], PolicyName="default")
+    assert allowed(key["Policy"], "events.amazonaws.com") == ["kms:Decrypt", "kms:GenerateDataKey*"]
+
+
 def test_portfolio_mode_takes_the_stream_away_and_nothing_else(account):
     gone = account.resources - account.portfolio_resources
     assert {address.split("[")[0] for address in gone} >= {"module.stream", "module.streaming_job"}

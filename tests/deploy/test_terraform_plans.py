@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 
 import pytest
@@ -33,6 +35,22 @@ def defaults(terraform):
 def test_portfolio_mode_takes_a_stream_away_that_has_a_fan_out_consumer(terraform):
     planned = terraform.plan(enhanced_fan_out=True)["module.stream[0].aws_kinesis_stream.this"]
     assert planned["enforce_consumer_deletion"], "the service registers its consumer itself: Terraform knows none"
+
+
+@pytest.mark.parametrize(
+    "variables", [{}, {"streaming_enabled": False, "kms_enabled": True}], ids=["defaults", "portfolio"]
+)
+def test_batch_job_that_fails_is_told_to_the_topic_for_tickets(terraform, variables):
+    planned = terraform.plan(**variables)
+    rule = planned["module.alerts.aws_cloudwatch_event_rule.failed_job[0]"]
+    jobs = {
+        planned[address]["name"] for address in planned if re.fullmatch(r"module.batch_job.*aws_glue_job.this", address)
+    }
+    pattern = json.loads(rule["event_pattern"])
+    assert set(pattern["detail"]["jobName"]) == jobs
+    assert len(jobs) == 6
+    assert (pattern["source"], pattern["detail"]["state"]) == (["aws.glue"], ["FAILED", "TIMEOUT"])
+    assert "module.alerts.aws_cloudwatch_event_target.failed_job[0]" in planned
 
 
 def test_streaming_job_has_a_trigger_unless_somebody_else_starts_it(terraform, defaults):

@@ -33,6 +33,11 @@ variable "streaming_enabled" {
   type        = bool
 }
 
+variable "batch_jobs" {
+  description = "Names of the Glue batch jobs whose failures are told."
+  type        = list(string)
+}
+
 variable "retention_hours" {
   description = "How long the stream keeps a record."
   type        = number
