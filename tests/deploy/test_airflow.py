@@ -74,7 +74,7 @@ def test_dags_are_imported_quickly_and_without_an_error(airflow):
     assert bag["retries"] == [3]
     assert bag["silent"] == []
     assert set(bag["waits"].values()) == {True}
-    assert bag["pools"] == {"load.gate_and_ingest": "qsr", "load": "qsr", "backfill": "qsr"}
+    assert bag["pools"] == dict.fromkeys(("load.gate_and_ingest", "gate", "load", "backfill"), "qsr")
 
 
 def test_import_opens_no_connection_and_reads_no_variable(airflow):
@@ -109,6 +109,39 @@ def test_uploads_become_glue_runs_of_one_file_each_and_leave_raw(airflow, there)
     assert there.keys(LAKE, "lake/archive/") == ["lake/archive/a.csv", "lake/archive/north/b.csv.gz"]
     assert there.keys(LAKE, "lake/raw/") == ["lake/raw/_hidden.csv", "lake/raw/notes.txt"]
     assert there.alerts() == []
+
+
+_TIMED_OUT = f"""
+import json, pathlib
+from airflow.dag_processing.dagbag import BundleDagBag
+from airflow.sdk.bases.operator import TriggerFailureReason
+folder = pathlib.Path({str(DAGS)!r})
+sensor = BundleDagBag(folder, bundle_path=folder, bundle_name="dags").dags["qsr_01_sensor"].get_task("wait_for_uploads")
+ends = []
+for error in (TriggerFailureReason.TRIGGER_TIMEOUT, TriggerFailureReason.TRIGGER_FAILURE):
+    try:
+        sensor.resume_execution("__fail__", {{"error": error}}, {{}})
+    except Exception as raised:
+        ends.append(type(raised).__name__)
+print(json.dumps(ends))
+"""
+
+
+def test_quarter_of_an_hour_without_a_file_is_skipped_and_a_trigger_that_fails_is_not(airflow):
+    assert airflow.python(_TIMED_OUT) == ["AirflowSkipException", "TaskDeferralError"]
+
+
+def test_run_that_glue_refused_does_not_hide_the_one_that_runs(airflow, there):
+    running = {"Id": "jr_1", "JobName": "qsr-streaming", "JobRunState": "RUNNING", "StartedOn": 1767225600}
+    refused = running | {"Id": "jr_2", "JobRunState": "FAILED", "StartedOn": 1767226500}
+    refused["ErrorMessage"] = "Concurrent runs exceeded for qsr-streaming (Error Code: ConcurrentRunsExceededException)"
+    body = json.dumps({"JobRuns": [refused, running]})
+    there.aws.fail("POST", "AWSGlue.GetJobRuns", status=200, body=body, times=-1)
+    there.upload("raw/a.csv", b"1")
+    airflow.test("qsr_01_sensor", there, DAY)
+    there.aws.heal()
+    assert there.runs("ingest") == []
+    assert there.keys(LAKE, "lake/raw/") == ["lake/raw/a.csv"]
 
 
 def test_file_that_the_gate_refuses_is_set_aside_with_an_alert_and_no_other_try(airflow, there):
