@@ -296,7 +296,8 @@ def move(upload: dict[str, str], folder: str) -> str | None:
         return target if hook.head_object(to_key, to_bucket) else None  # an earlier try came so far
     if found["ETag"].strip('"') != upload["etag"]:
         return upload["path"]
-    hook.get_conn().copy({"Bucket": bucket, "Key": key}, to_bucket, to_key)
+    as_a_new_one = {"TaggingDirective": "REPLACE"}  # tags stay behind, as copying them takes two more permissions
+    hook.get_conn().copy({"Bucket": bucket, "Key": key}, to_bucket, to_key, ExtraArgs=as_a_new_one)
     hook.delete_objects(bucket, key)
     return target
 
