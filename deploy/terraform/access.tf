@@ -30,6 +30,8 @@ locals {
     vacuum    = local.compacted
     audit     = ["clean", "dead_letter", "checkpoints"]
     catalog   = ["clean", "dead_letter"]
+    # What it moves, and what Athena reads for it: neither checkpoints nor raw_stream, which has personal data as it came.
+    airflow = concat(["raw", "archive", "rejected", "clean", "dead_letter"], [for action in local.registered : "compacted"])
   }
 
   compacted = concat(["clean", "dead_letter", "checkpoints"], [for action in local.registered : "compacted"])
@@ -281,16 +283,8 @@ locals {
         actions   = ["glue:BatchStopJobRun", "glue:GetJob", "glue:GetJobRun", "glue:GetJobRuns", "glue:StartJobRun"]
         resources = [for name in concat(["streaming"], keys(var.batch_jobs)) : "${local.catalog_arn}:job/${var.name}-${name}"]
       },
-      {
-        sid       = "SeeUploads"
-        actions   = ["s3:ListBucket"]
-        resources = [module.lake.arn]
-      },
-      {
-        sid       = "ReadLake"
-        actions   = ["s3:GetObject"]
-        resources = ["${local.root}/*"]
-      },
+      local.list.airflow,
+      local.read.airflow,
       {
         sid       = "SettleUploads" # loaded ones, and those that the gate refuses
         actions   = ["s3:AbortMultipartUpload", "s3:PutObject"]

@@ -35,7 +35,7 @@ locals {
       type       = "glue"
       database   = module.catalog.database
       partitions = var.partitions
-      since      = var.projection_since
+      since      = coalesce(var.projection_since, "2020-01-01") # read with a projection only
       region     = var.region
     })
     athena = merge(local.production.athena, {

@@ -210,13 +210,18 @@ variable "partitions" {
 }
 
 variable "projection_since" {
-  description = "First day that a projection knows; each day costs a listing in a query that names no days."
+  description = "The first day of orders that will be in the lake, such as the day of the first apply: with partitions = \"projection\" nobody sees older ones, and a query that names no days costs two listings of S3 for each day since. It can be set back at any time."
   type        = string
-  default     = "2020-01-01"
+  default     = null
 
   validation {
-    condition     = can(formatdate("YYYY", "${var.projection_since}T00:00:00Z"))
+    condition     = var.projection_since == null || can(formatdate("YYYY", "${var.projection_since}T00:00:00Z"))
     error_message = "A day such as 2026-01-01."
+  }
+
+  validation {
+    condition     = var.projection_since != null || var.partitions != "projection"
+    error_message = "Say with projection_since, such as 2026-01-01, from which day on there are orders: a projection shows no older ones, and costs two listings of S3 a day in each query that names no days. Or set partitions = \"registered\"."
   }
 }
 

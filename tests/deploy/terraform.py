@@ -36,6 +36,7 @@ _IGNORED = {
     "alerts": ("aws_budgets_budget", "this", "all"),
     "file_events": ("aws_sqs_queue", "this", "[redrive_policy]"),
 }
+_SAID = {"projection_since": "2026-01-01"}  # what everybody has to say
 _OVERRIDE = """
 resource "%s" "%s" {
   lifecycle {
@@ -90,6 +91,12 @@ class Terraform:
         """Make it so, in an empty account."""
         self.run("apply", "-input=false", "-auto-approve", self._variables(variables), timeout=1200)
 
+    def apply_part(self, address: str, **variables: Any) -> None:
+        """Make one resource and what it refers to."""
+        self.run(
+            "apply", "-input=false", "-auto-approve", f"-target={address}", self._variables(variables), timeout=600
+        )
+
     def change(self, **variables: Any) -> None:
         """Make it so, where it is otherwise; what is there is taken from the state, as moto forgets some of what it was told."""
         self.run("apply", "-input=false", "-auto-approve", "-refresh=false", self._variables(variables), timeout=600)
@@ -133,5 +140,5 @@ class Terraform:
 
     def _variables(self, variables: dict[str, Any]) -> str:
         file = self._folder / "variables.tfvars.json"
-        file.write_text(json.dumps(variables))
+        file.write_text(json.dumps(_SAID | variables))
         return f"-var-file={file}"

@@ -177,6 +177,23 @@ def test_projection_has_the_properties_that_the_service_expects(account, orders)
         }
 
 
+def test_policies_for_roles_that_are_made_elsewhere_are_those_of_the_roles_here(account):
+    for role in ROLES:
+        own = [grant for grant in grants(account.policies[role]) if grant.sid != "OwnLogs"]
+        assert grants(account.outputs["policies"][role]) == own
+    document = account.aws.client("iam").get_role_policy(RoleName="qsr-airflow-us-east-1", PolicyName="airflow")
+    # Streaming has gone since, and with it nothing of what Airflow may do.
+    assert grants(account.portfolio_outputs["policies"]["airflow"]) == grants(document["PolicyDocument"])
+
+
+def test_names_that_all_regions_share_tell_the_region(account):
+    iam = account.aws.client("iam")
+    names = [role["RoleName"] for page in iam.get_paginator("list_roles").paginate() for role in page["Roles"]]
+    names += [one["InstanceProfileName"] for one in iam.list_instance_profiles()["InstanceProfiles"]]
+    assert len(names) > len(JOBS)
+    assert [name for name in names if "us-east-1" not in name] == []
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_role_allows_every_call_that_its_job_made(account, role):
     calls = account.calls(role)
@@ -194,7 +211,7 @@ def test_role_grants_nothing_that_its_job_does_not_take_but_for_a_list_with_reas
 
 
 def test_each_unexercised_permission_is_granted_and_has_a_reason(account):
-    for role in ROLES:
+    for role in ROLES:  # airflow: test_airflow.py
         granted = {grant.name for grant in grants(account.policies[role])}
         assert set(UNEXERCISED[role]) - granted == set(), f"{role}: the list names what is not granted"
         assert all(len(str(reason)) > 8 for reason in UNEXERCISED[role].values())
@@ -296,7 +313,8 @@ def fetched(account, folder: Path) -> list[str]:
 
 
 def test_airflow_host_fetches_dags_and_what_terraform_made(account, tmp_path):
-    dags = {f"dags/{file.name}" for file in (REPOSITORY / "deploy/airflow/dags").glob("*.py")}
+    dags = {f"dags/{file.name}" for file in (REPOSITORY / "deploy/airflow/dags").iterdir() if file.is_file()}
+    assert "dags/.airflowignore" in dags, "without it Airflow takes the shared modules for DAGs"
     assert set(fetched(account, tmp_path)) == {"variables.json", "requirements.txt"} | dags
     told = json.loads((tmp_path / "variables.json").read_text())["qsr"]
     assert told == {name: account.portfolio_outputs[name] for name in told}
@@ -305,7 +323,7 @@ def test_airflow_host_fetches_dags_and_what_terraform_made(account, tmp_path):
     (tmp_path / "dags" / "gone.py").parent.mkdir(exist_ok=True)
     (tmp_path / "dags" / "gone.py").touch()
     assert fetched(account, tmp_path) == ["dags/gone.py"]
-    document = account.aws.client("iam").get_role_policy(RoleName="qsr-airflow", PolicyName="airflow")
+    document = account.aws.client("iam").get_role_policy(RoleName="qsr-airflow-us-east-1", PolicyName="airflow")
     assert missing(needs_of(account.calls("airflow")), grants(document["PolicyDocument"])) == []
 
 
@@ -320,6 +338,8 @@ def test_airflow_host_is_reached_by_ssm_only_and_its_first_start_is_a_shell_scri
     script = tmp_path / "first_start.sh"
     script.write_bytes(base64.b64decode(told["UserData"]["Value"]))
     subprocess.run(["bash", "-n", script], check=True)
+    apt = re.findall(r"apt-get .*", script.read_text())
+    assert all("DPkg::Lock::Timeout=" in line for line in apt), "Ubuntu's own updates hold the lock in the first minutes"
     assert f"fetch.py '{account.outputs['work_bucket']}' 'artifacts/airflow'" in script.read_text()
 
 

@@ -53,6 +53,14 @@ def test_batch_job_that_fails_is_told_to_the_topic_for_tickets(terraform, variab
     assert "module.alerts.aws_cloudwatch_event_target.failed_job[0]" in planned
 
 
+def test_projection_wants_to_be_told_its_first_day_and_registered_partitions_do_not(terraform, defaults):
+    assert "from which day on there are orders" in terraform.refused(projection_since=None)
+    clean = 'module.catalog.aws_glue_catalog_table.this["clean"]'
+    assert defaults[clean]["parameters"]["projection.order_date.range"] == "2026-01-01,NOW+1DAYS"
+    registered = terraform.plan(projection_since=None, partitions="registered")[clean]["parameters"]
+    assert not [name for name in registered if name.startswith("projection.")]
+
+
 def test_streaming_job_has_a_trigger_unless_somebody_else_starts_it(terraform, defaults):
     trigger = "module.streaming_job[0].aws_glue_trigger.this[0]"
     assert defaults[trigger]["schedule"] == "cron(0/15 * * * ? *)"

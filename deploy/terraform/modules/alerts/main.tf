@@ -99,7 +99,7 @@ resource "aws_sns_topic_subscription" "email" {
 resource "aws_budgets_budget" "this" {
   count = var.budget_usd > 0 ? 1 : 0
 
-  name         = var.name
+  name         = "${var.name}-${var.region}" # budgets are of all regions
   budget_type  = "COST"
   limit_amount = tostring(var.budget_usd)
   limit_unit   = "USD"

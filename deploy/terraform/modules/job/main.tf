@@ -11,6 +11,8 @@ terraform {
   }
 }
 
+data "aws_region" "current" {}
+
 locals {
   logs = "/aws-glue/jobs/${var.name}"
 
@@ -104,7 +106,7 @@ data "aws_iam_policy_document" "assume" {
 }
 
 resource "aws_iam_role" "this" {
-  name               = var.name
+  name               = "${var.name}-${data.aws_region.current.name}" # roles are of all regions
   description        = "Glue job ${var.name}"
   assume_role_policy = data.aws_iam_policy_document.assume.json
 }

@@ -12,6 +12,7 @@ terraform {
 }
 
 data "aws_caller_identity" "current" {}
+data "aws_region" "current" {}
 
 resource "aws_kinesis_stream" "this" {
   name             = var.name
@@ -104,7 +105,7 @@ data "aws_iam_policy_document" "assume" {
 }
 
 resource "aws_iam_role" "firehose" {
-  name               = "${var.name}-firehose"
+  name               = "${var.name}-firehose-${data.aws_region.current.name}" # roles are of all regions
   assume_role_policy = data.aws_iam_policy_document.assume.json
 }
 
