@@ -68,6 +68,8 @@ class Account:
     dashboard: dict[str, Any] = field(default_factory=dict)
     ran: dict[str, Ran] = field(default_factory=dict)
     trino_answers: dict[str, list[list[Any]]] = field(default_factory=dict)
+    projected_answers: dict[str, list[list[Any]]] = field(default_factory=dict)
+    told: list[str] = field(default_factory=list)
     moved: dict[str, str] = field(default_factory=dict)
     left_over: dict[str, str] = field(default_factory=dict)
     portfolio_outputs: dict[str, Any] = field(default_factory=dict)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -21,17 +22,19 @@ from streaming_app.catalog.tables import Mode, properties, table_of
 from streaming_app.metrics.cloudwatch import SENT
 from streaming_app.producer import events
 from streaming_app.producer.samples import write_samples
+from tests.deploy import tools
 from tests.deploy.account import JOBS, Account
 from tests.deploy.permissions import grants, missing, needs_of, unused
 from tests.deploy.recording import REPOSITORY, recording_moto
 from tests.deploy.terraform import Terraform
+from tests.deploy.tools import needs
 from tests.lake.trino_server import HOME, trino_server
 from tests.moto_server import CREDENTIALS
 
 pytestmark = [
     pytest.mark.deploy,
     pytest.mark.timeout(3600),
-    pytest.mark.skipif(shutil.which("terraform") is None, reason="needs terraform on the PATH"),
+    tools.TERRAFORM,
 ]
 WORK = REPOSITORY / "build" / "deploy"
 ROLES = ("streaming", *JOBS)
@@ -56,7 +59,8 @@ def account():
         account.portfolio_outputs = account.terraform.outputs()
         account.portfolio_resources = account.terraform.resources()
         query(account)
-        ask_trino(account)
+        account.trino_answers = ask_trino(account)
+        project(account)
         yield account
 
 
@@ -77,9 +81,22 @@ def use(account: Account) -> None:
     for job in ("ingest", "backfill", "compact"):
         account.run(job, job, *account.command_of(job))
     account.moved = account.places()
+    refuse(account, samples / "bad_orders.csv")
     leave_over(account)
     for job in ("vacuum", "audit", "catalog"):
         account.run(job, job, *account.command_of(job))
+
+
+def refuse(account: Account, file: Path) -> None:
+    """An upload that the gate refuses, with somebody behind the topic."""
+    sns, sqs = account.aws.client("sns"), account.aws.client("sqs")
+    queue = sqs.create_queue(QueueName="somebody")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    sns.subscribe(TopicArn=account.outputs["topic_arn"], Protocol="sqs", Endpoint=arn)
+    account.upload(file.name, file.read_bytes())
+    account.run("refused", "ingest", "batch_app", "ingest", f"{account.outputs['uploads_uri']}{file.name}")
+    account.told = [message["Body"] for message in sqs.receive_message(QueueUrl=queue).get("Messages", [])]
+    account.remove(f"raw/{file.name}")
 
 
 def leave_over(account: Account) -> None:
@@ -98,17 +115,28 @@ def query(account: Account) -> None:
     account.run("audit in portfolio mode", "audit", *account.command_of("audit"))
 
 
-def ask_trino(account: Account) -> None:
+def project(account: Account) -> None:
+    """The same lake once more with the defaults: partitions are computed, and nothing but the tables says which there are."""
+    changed = {**account.everything(), "partitions": "projection", "crawler_schedule": None, "streaming_enabled": False}
+    account.terraform.change(**changed)
+    glue, database = account.aws.client("glue"), account.outputs["database"]
+    for table in account.outputs["tables"]:
+        for one in glue.get_partitions(DatabaseName=database, TableName=table)["Partitions"]:
+            glue.delete_partition(DatabaseName=database, TableName=table, PartitionValues=one["Values"])
+    account.projected_answers = ask_trino(account)
+
+
+def ask_trino(account: Account) -> dict[str, list[list[Any]]]:
     """The text of each named query as Terraform gave it to Athena, on the tables that Terraform made."""
     if not HOME.exists():
-        return
+        return {}
+    answers = {}
     athena, database = account.aws.client("athena"), account.outputs["database"]
     with trino_server(account.folder / "trino", account.aws.url) as trino:
         for name, number in account.outputs["named_queries"].items():
             sql = athena.get_named_query(NamedQueryId=number)["NamedQuery"]["QueryString"]
-            account.trino_answers[name] = trino.ask(
-                re.sub(r"\b(clean|dead_letter)\b(?= |\n|$)", rf"{database}.\1", sql)
-            )
+            answers[name] = trino.ask(re.sub(r"\b(clean|dead_letter)\b(?= |\n|$)", rf"{database}.\1", sql))
+    return answers
 
 
 def test_everything_that_was_asked_for_is_made(account):
@@ -284,7 +312,7 @@ def test_queries_answer_in_portfolio_mode(account):
         assert json.loads(ran.out), name
 
 
-@pytest.mark.skipif(not HOME.exists(), reason="needs a Trino: make build/trino/server build/trino/java")
+@needs(HOME.exists(), "a Trino: make build/trino/server build/trino/java")
 def test_trino_answers_the_named_queries_on_terraforms_tables_as_duckdb_does(account):
     assert set(account.trino_answers) == set(account.outputs["named_queries"])
     for name in ("sales_by_input_source", "top_items"):
@@ -293,6 +321,18 @@ def test_trino_answers_the_named_queries_on_terraforms_tables_as_duckdb_does(acc
         column = list(asked[0]).index(orders)
         assert sum(row[column] for row in account.trino_answers[name]) == sum(row[orders] for row in asked)
     assert all(account.trino_answers.values())
+
+
+@needs(HOME.exists(), "a Trino: make build/trino/server build/trino/java")
+def test_trino_answers_alike_where_partitions_are_computed(account):
+    for name in ("sales_by_input_source", "top_items", "revenue_by_city_and_day", "dead_letters_by_reason"):
+        assert account.projected_answers[name] == account.trino_answers[name]
+
+
+def test_ingest_that_the_gate_refuses_reaches_who_listens_to_the_topic(account):
+    assert account.ran["refused"].code == 3, account.ran["refused"].log[-3000:]
+    (told,) = account.told
+    assert "bad_orders.csv" in told
 
 
 def test_statements_of_the_views_are_those_of_catalog_ddl(account):
@@ -339,7 +379,9 @@ def test_airflow_host_is_reached_by_ssm_only_and_its_first_start_is_a_shell_scri
     script.write_bytes(base64.b64decode(told["UserData"]["Value"]))
     subprocess.run(["bash", "-n", script], check=True)
     apt = re.findall(r"apt-get .*", script.read_text())
-    assert all("DPkg::Lock::Timeout=" in line for line in apt), "Ubuntu's own updates hold the lock in the first minutes"
+    assert all("DPkg::Lock::Timeout=" in line for line in apt), (
+        "Ubuntu's own updates hold the lock in the first minutes"
+    )
     assert f"fetch.py '{account.outputs['work_bucket']}' 'artifacts/airflow'" in script.read_text()
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 
 import pytest
 
+from tests.deploy import tools
 from tests.deploy.recording import REPOSITORY
 from tests.deploy.terraform import Terraform
 from tests.moto_server import moto_server
@@ -15,7 +15,7 @@ from tests.moto_server import moto_server
 pytestmark = [
     pytest.mark.deploy,
     pytest.mark.timeout(900),
-    pytest.mark.skipif(shutil.which("terraform") is None, reason="needs terraform on the PATH"),
+    tools.TERRAFORM,
 ]
 
 

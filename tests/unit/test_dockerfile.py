@@ -70,7 +70,9 @@ def test_what_builds_the_package_is_pinned_by_hash_too():
     places = [next(place for place, one in enumerate(installs) if name in one) for name in ("build.txt", "image.txt")]
     assert places == sorted(places), "what builds comes first"
     for command in installs:
-        builds = "image.txt" in command or "pip wheel" in command  # pyspark is source, so pip would fetch any setuptools
+        builds = (
+            "image.txt" in command or "pip wheel" in command
+        )  # pyspark is source, so pip would fetch any setuptools
         assert ("--no-build-isolation" in command) == builds, command
         assert "--require-hashes" in command or "--no-deps" in command, command
 
