@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-REQUIRED = os.environ.get("DEPLOY_TOOLS") == "required"  # the Makefile's targets say so
+REQUIRED = os.environ.get("QSR_REQUIRE_TOOLS") == "1"  # the targets of the Makefile say so
 
 
 def needs(there: object, what: str) -> pytest.MarkDecorator:
