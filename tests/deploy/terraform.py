@@ -111,6 +111,14 @@ class Terraform:
         changes = shown["resource_changes"]
         return {change["address"]: change["change"]["after"] or {} for change in changes}
 
+    def change_of(self, address: str, **variables: Any) -> dict[str, Any]:
+        """What an apply would do to one resource that is there: its values before, as it is now, and after."""
+        file = self._folder / "planned"
+        self.run("plan", "-input=false", f"-target={address}", f"-out={file}", self._variables(variables))
+        changes = json.loads(self.run("show", "-json", str(file)))["resource_changes"]
+        (found,) = (change["change"] for change in changes if change["address"] == address)
+        return dict(found)
+
     def refused(self, **variables: Any) -> str:
         """What Terraform says to variables that a validation refuses."""
         done = self._call("plan", "-input=false", "-refresh=false", f"-state={self._folder / 'none.tfstate'}",

@@ -1,4 +1,4 @@
-"""What deploy/terraform would make, by `terraform plan` alone against moto (`make test-deploy`, a minute of it)."""
+"""What deploy/terraform would make, by `terraform plan` against moto, and one resource that is made (`make test-deploy`, minutes of it)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import re
 import pytest
 
 from tests.deploy import tools
-from tests.deploy.recording import REPOSITORY
+from tests.deploy.recording import REPOSITORY, recording_moto
 from tests.deploy.terraform import Terraform
-from tests.moto_server import moto_server
 
 pytestmark = [
     pytest.mark.deploy,
@@ -20,11 +19,17 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def terraform():
-    with moto_server() as aws:
-        made = Terraform(REPOSITORY / "build" / "deploy" / "plans", aws.url)
-        made.init()
-        yield made
+def aws(tmp_path_factory):
+    calls = tmp_path_factory.mktemp("plans") / "calls.jsonl"
+    with recording_moto(calls) as server:  # which takes the buckets' policy for what it is, and so lets objects be made
+        yield server
+
+
+@pytest.fixture(scope="module")
+def terraform(aws):
+    made = Terraform(REPOSITORY / "build" / "deploy" / "plans", aws.url)
+    made.init()
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -67,3 +72,11 @@ def test_streaming_job_has_a_trigger_unless_somebody_else_starts_it(terraform, d
     planned = terraform.plan(streaming_job={"scheduled": False})
     assert trigger not in planned
     assert "--TRIGGER" not in planned["module.streaming_job[0].aws_glue_job.this"]["default_arguments"]
+
+
+def test_next_apply_would_start_a_trigger_that_was_stopped(terraform, aws):
+    glue, trigger = aws.client("glue"), "module.streaming_job[0].aws_glue_trigger.this[0]"
+    terraform.apply_part(trigger)
+    glue.stop_trigger(Name="qsr-streaming")
+    change = terraform.change_of(trigger)  # docs/operating.md: do not apply while the job must not run
+    assert (change["before"]["enabled"], change["after"]["enabled"]) == (False, True)
