@@ -59,7 +59,7 @@ def account():
         account.portfolio_outputs = account.terraform.outputs()
         account.portfolio_resources = account.terraform.resources()
         query(account)
-        account.trino_answers = ask_trino(account)
+        account.trino_answers = ask_trino(account, "trino")
         project(account)
         yield account
 
@@ -123,16 +123,16 @@ def project(account: Account) -> None:
     for table in account.outputs["tables"]:
         for one in glue.get_partitions(DatabaseName=database, TableName=table)["Partitions"]:
             glue.delete_partition(DatabaseName=database, TableName=table, PartitionValues=one["Values"])
-    account.projected_answers = ask_trino(account)
+    account.projected_answers = ask_trino(account, "trino-with-projection")
 
 
-def ask_trino(account: Account) -> dict[str, list[list[Any]]]:
+def ask_trino(account: Account, folder: str) -> dict[str, list[list[Any]]]:
     """The text of each named query as Terraform gave it to Athena, on the tables that Terraform made."""
     if not HOME.exists():
         return {}
     answers = {}
     athena, database = account.aws.client("athena"), account.outputs["database"]
-    with trino_server(account.folder / "trino", account.aws.url) as trino:
+    with trino_server(account.folder / folder, account.aws.url) as trino:
         for name, number in account.outputs["named_queries"].items():
             sql = athena.get_named_query(NamedQueryId=number)["NamedQuery"]["QueryString"]
             answers[name] = trino.ask(re.sub(r"\b(clean|dead_letter)\b(?= |\n|$)", rf"{database}.\1", sql))
