@@ -72,6 +72,7 @@ class Account:
     projected_answers: dict[str, list[list[Any]]] = field(default_factory=dict)
     told: list[str] = field(default_factory=list)
     moved: dict[str, str] = field(default_factory=dict)
+    settled: dict[str, str] = field(default_factory=dict)
     left_over: dict[str, str] = field(default_factory=dict)
     portfolio_outputs: dict[str, Any] = field(default_factory=dict)
     portfolio_resources: set[str] = field(default_factory=set)
