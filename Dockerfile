@@ -14,18 +14,19 @@ FROM ${PYTHON_IMAGE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /src
 RUN python -m venv /opt/qsr-ingest
-COPY deploy/image.txt deploy/image.txt
-RUN /opt/qsr-ingest/bin/pip install --require-hashes --requirement deploy/image.txt
+# pyspark comes as source only. What builds it, and our package below, is pinned by hash like the rest, and leaves after that.
+COPY deploy/build.txt deploy/image.txt deploy/
+RUN /opt/qsr-ingest/bin/pip install --require-hashes --requirement deploy/build.txt \
+    && /opt/qsr-ingest/bin/pip install --require-hashes --no-build-isolation --requirement deploy/image.txt
 # What a checkpoint on S3 needs beside Spark (docs/s3.md).
 COPY deploy/maven/ deploy/maven/
 RUN python deploy/maven/fetch.py deploy/maven/s3a.sha256 /opt/s3a
-COPY deploy/build.txt deploy/build.txt
-RUN python -m pip install --require-hashes --requirement deploy/build.txt
 COPY setup.cfg pyproject.toml README.md LICENSE ./
 COPY streaming_app/ streaming_app/
 COPY batch_app/ batch_app/
-RUN python -m pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
-    && /opt/qsr-ingest/bin/pip install --no-deps /wheels/*.whl
+RUN /opt/qsr-ingest/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
+    && /opt/qsr-ingest/bin/pip install --no-deps /wheels/*.whl \
+    && /opt/qsr-ingest/bin/pip uninstall --yes setuptools
 # A Spark home without the zipped copy of pyspark, which user 10001 could not make (streaming_app/runtime/spark_home.py).
 RUN /opt/qsr-ingest/bin/python -c "import os; from streaming_app.runtime.spark_home import ensure_spark_home; ensure_spark_home(os.environ)"
 

@@ -5,6 +5,7 @@
     --AVAILABLE_NOW true: the streaming job reads what there is and ends, for a job that a schedule starts now and then
     --SET          settings to override, as in a shell: service.trigger=10s lake.root=s3://bucket/lake
     --ENVIRONMENT  variables that the configuration takes, as in a shell: LAKE_BUCKET=bucket QSR_STREAM=pos-orders
+    --TRIGGER      the streaming job's: ARN of the trigger that starts it, which it stops when no start can mend why it ended
 
 All but the first are left out where they are not needed. No secret belongs here: Glue shows arguments to everybody who may
 look at the job. Glue sets no variable of its own choice for a job (`--customer-driver-env-vars` only takes names that
@@ -13,19 +14,27 @@ begin with CUSTOMER_), hence --ENVIRONMENT.
 
 from __future__ import annotations
 
+import logging
 import shlex
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 from streaming_app.errors import ConfigError, IngestError
 
 OPTIONAL: Final = ("SET", "ENVIRONMENT")
+FINAL: Final = frozenset({2, 3, 5})  # "start again? no", docs/guarantees.md
+_LOG: Final = logging.getLogger(__name__)
 _TRUTH: Final = {"true": True, "false": False}
 Resolve = Callable[[list[str], list[str]], Mapping[str, str]]  # awsglue.utils.getResolvedOptions
 
 
 class JobFailed(Exception):
     """Glue takes the text of whatever a script raises for the job run's error message."""
+
+    def __init__(self, code: int, words: str) -> None:
+        super().__init__(f"exit code {code}{words}")
+        self.code = code
 
 
 def resolved(argv: Sequence[str], required: Sequence[str], optional: Sequence[str], resolve: Resolve) -> dict[str, str]:
@@ -63,13 +72,43 @@ def perform(command: Callable[[list[str]], int], job: Callable[[], list[str]]) -
     try:
         code = command(job())
     except IngestError as error:
-        raise JobFailed(f"exit code {error.exit_code}: {error}") from None
+        raise JobFailed(error.exit_code, f": {error}") from None
     except SystemExit as ended:  # argparse has printed what it wants
         code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
         if code:
-            raise JobFailed(f"exit code {code}: unusable arguments, see the error log of this run") from None
+            raise JobFailed(code, ": unusable arguments, see the error log of this run") from None
     if code:
-        raise JobFailed(f"exit code {code}, see the output log of this run")
+        raise JobFailed(code, ", see the output log of this run")
+
+
+@contextmanager
+def stopping(trigger: str) -> Iterator[None]:
+    """Stop a trigger when the run within ends by a code that no start mends; without one, nothing. Its error goes on unchanged.
+
+    A trigger knows no exit codes and would start the job again and again. Somebody starts it after mending: docs/runbook.md.
+    """
+    try:
+        yield
+    except JobFailed as failed:
+        if trigger and failed.code in FINAL:
+            _stop(trigger)
+        raise
+
+
+def _stop(trigger: str) -> None:
+    import boto3  # noqa: PLC0415 - takes 0.3 s, and a run that goes well needs it not here
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
+    _, _, _, region, _, name = trigger.split(":", 5)
+    try:
+        boto3.client("glue", region_name=region).stop_trigger(Name=name.removeprefix("trigger/"))
+    except (
+        BotoCoreError,
+        ClientError,
+    ):  # the run's own error must reach Glue; the run that is started then tries again
+        _LOG.exception("the trigger could not be stopped", extra={"trigger": trigger})
+    else:
+        _LOG.error("the trigger was stopped: mend what this run says, then start both", extra={"trigger": trigger})
 
 
 def _words(name: str, text: str) -> list[str]:

@@ -26,6 +26,7 @@ _SHARD_RECORDS, _SHARD_BYTES = 1000, 1_000_000  # a second (Kinesis's quotas)
 # S3 requests of one micro-batch of Kinesis with two or three files, from its offset to its commit: counted on moto (make test-deploy).
 _WRITES_PER_BATCH, _READS_PER_BATCH = 45, 18
 _SERIES, _CALLS_A_MINUTE, _ALARM_METRICS = 93, 1, 35  # docs/metrics.md; the metrics of modules/alerts/alarms.tf
+_KEPT_FREE, _KEPT_MOST = 24, 168  # hours of a stream's retention: what costs nothing, and what is priced here
 _PARQUET: Final = 0.25  # of the event's JSON, as zstd Parquet
 _GZIP: Final = 0.2  # of the event's JSON, as Firehose writes it
 
@@ -47,6 +48,9 @@ class Load:
     athena_gb_a_day: float = 5.0
     private_endpoints: int = 0  # interface endpoints times zones
     kms: bool = False
+    fan_out: bool = False
+    retention_hours: int = 24
+    airflow: bool = False
 
     @property
     def shards(self) -> int:
@@ -62,10 +66,12 @@ def ours(load: Load, prices: Mapping[str, Any], *, streaming: bool = True) -> Bi
     """USD a month by component; without streaming it is portfolio mode."""
     hours = prices["month_hours"]
     bill = {"Glue jobs (compact, audit, vacuum)": _batch_jobs(load, prices)} | _lake(load, prices)
+    if load.airflow:
+        bill["Airflow host"] = _airflow(prices)
     if not streaming:
         return bill
     streams = {
-        "Kinesis": _kinesis(load, prices),
+        "Kinesis": _kinesis(load, prices, fan_out=load.fan_out),
         "Firehose (raw_stream)": _firehose(load, prices),
         "Glue streaming job": load.workers * _DPU[load.worker_type] * hours * prices["glue"]["dpu_hour"],
         "S3 requests": _requests(load, prices),
@@ -89,16 +95,29 @@ def _events(load: Load, prices: Mapping[str, Any]) -> float:
     return load.rate * prices["month_hours"] * _HOUR
 
 
-def _kinesis(load: Load, prices: Mapping[str, Any]) -> float:
-    """One stream with two readers: the service and Firehose."""
+def _kinesis(load: Load, prices: Mapping[str, Any], *, fan_out: bool = False) -> float:
+    """One stream with two readers, the service and Firehose; the service by enhanced fan-out, or as the other one."""
     kinesis, events, hours = prices["kinesis"], _events(load, prices), prices["month_hours"]
+    read = events * load.event_bytes / _GIB
     if load.stream_mode == "provisioned":
         units = events * math.ceil(load.event_bytes / kinesis["put_unit_bytes"])
-        return float(load.shards * hours * kinesis["shard_hour"] + units / 1e6 * kinesis["million_put_units"])
+        shard_hour = kinesis["shard_hour"] + (
+            kinesis["extended_shard_hour"] if load.retention_hours > _KEPT_FREE else 0
+        )
+        shard_hour += kinesis["fan_out_shard_hour"] if fan_out else 0
+        delivered = read * kinesis["fan_out_gb"] if fan_out else 0
+        return float(load.shards * hours * shard_hour + units / 1e6 * kinesis["million_put_units"] + delivered)
     taken = events * math.ceil(load.event_bytes / 1024) * 1024 / _GIB
-    given = 2 * events * load.event_bytes / _GIB
+    kept = taken * max(load.retention_hours - _KEPT_FREE, 0) / hours  # beyond the first day, at any moment
+    given = read * (kinesis["on_demand_gb_out"] + kinesis["on_demand_fan_out_gb" if fan_out else "on_demand_gb_out"])
     stream = hours * kinesis["on_demand_stream_hour"]
-    return float(stream + taken * kinesis["on_demand_gb_in"] + given * kinesis["on_demand_gb_out"])
+    return float(stream + taken * kinesis["on_demand_gb_in"] + given + kept * kinesis["on_demand_extended_gb_month"])
+
+
+def _airflow(prices: Mapping[str, Any]) -> float:
+    """One machine with its disk and a public address, as modules/airflow makes it."""
+    host, hours = prices["airflow_host"], prices["month_hours"]
+    return float(hours * (host["t3_medium_hour"] + host["public_ipv4_hour"]) + host["disk_gb"] * host["gp3_gb_month"])
 
 
 def _firehose(load: Load, prices: Mapping[str, Any]) -> float:
@@ -184,6 +203,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--private-endpoints", type=int, default=0, help="interface endpoints times zones (0; private: 12)"
     )
+    parser.add_argument("--fan-out", action="store_true", help="the service reads by enhanced fan-out")
+    parser.add_argument(
+        "--retention-hours", type=_retention, default=usual_load.retention_hours, help="of the stream (24; 168 at most)"
+    )
+    parser.add_argument("--airflow", action="store_true", help="with the Airflow host")
     parser.add_argument("--kms", action="store_true", help="with a KMS key")
     parser.add_argument("--prices", type=Path, default=Path(__file__).parent / "prices.yaml", help="another table")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
@@ -195,6 +219,15 @@ def _positive(text: str) -> float:
     if not (number > 0 and math.isfinite(number)):
         raise argparse.ArgumentTypeError(f"{text} is not more than 0")
     return number
+
+
+def _retention(text: str) -> int:
+    hours = int(text)
+    if not _KEPT_FREE <= hours <= _KEPT_MOST:
+        raise argparse.ArgumentTypeError(
+            f"{text} is not between {_KEPT_FREE} and {_KEPT_MOST}: longer is not priced here"
+        )
+    return hours
 
 
 def _whole(text: str) -> int:

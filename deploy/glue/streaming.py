@@ -18,5 +18,11 @@ def job() -> list[str]:
     return glue.command_line(command, options["CONFIG"], options.get("SET", ""))
 
 
+def trigger() -> str:
+    """The ARN of what starts this job on a schedule, "" where nothing does."""
+    return glue.resolved(sys.argv, (), ("TRIGGER",), getResolvedOptions).get("TRIGGER", "")
+
+
 if __name__ == "__main__":
-    glue.perform(cli.perform, job)
+    with glue.stopping(trigger()):
+        glue.perform(cli.perform, job)

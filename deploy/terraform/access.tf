@@ -30,6 +30,8 @@ locals {
     vacuum    = local.compacted
     audit     = ["clean", "dead_letter", "checkpoints"]
     catalog   = ["clean", "dead_letter"]
+    # What it moves, and what Athena reads for it: neither checkpoints nor raw_stream, which has personal data as it came.
+    airflow = concat(["raw", "archive", "rejected", "clean", "dead_letter"], [for action in local.registered : "compacted"])
   }
 
   compacted = concat(["clean", "dead_letter", "checkpoints"], [for action in local.registered : "compacted"])
@@ -131,6 +133,13 @@ locals {
     },
   ] if var.enhanced_fan_out])
 
+  # A run that ends in a way that no start mends keeps its trigger from starting the next one (deploy/glue/streaming.py).
+  stop_trigger = [for arn in local.stream_trigger : {
+    sid       = "StopOwnTrigger"
+    actions   = ["glue:StopTrigger"]
+    resources = [arn]
+  }]
+
   # Uploads by S3's event notifications; the queue is the service's alone, so that it may remove messages.
   upload_events = [for queue in module.file_events : {
     sid       = "UploadEvents"
@@ -221,7 +230,7 @@ locals {
   access = {
     streaming = concat(
       [local.read.streaming, local.list.streaming, local.write_tables, local.find_uploads, local.write_checkpoints],
-      local.archive_uploads, local.upload_events, local.stream_read, local.fan_out, [local.metrics.streaming, local.alert], local.partitions.writers, local.copies, local.every_job,
+      local.archive_uploads, local.upload_events, local.stream_read, local.fan_out, [local.metrics.streaming, local.alert], local.stop_trigger, local.partitions.writers, local.copies, local.every_job,
     )
     ingest = concat(
       [{
@@ -274,16 +283,8 @@ locals {
         actions   = ["glue:BatchStopJobRun", "glue:GetJob", "glue:GetJobRun", "glue:GetJobRuns", "glue:StartJobRun"]
         resources = [for name in concat(["streaming"], keys(var.batch_jobs)) : "${local.catalog_arn}:job/${var.name}-${name}"]
       },
-      {
-        sid       = "SeeUploads"
-        actions   = ["s3:ListBucket"]
-        resources = [module.lake.arn]
-      },
-      {
-        sid       = "ReadLake"
-        actions   = ["s3:GetObject"]
-        resources = ["${local.root}/*"]
-      },
+      local.list.airflow,
+      local.read.airflow,
       {
         sid       = "SettleUploads" # loaded ones, and those that the gate refuses
         actions   = ["s3:AbortMultipartUpload", "s3:PutObject"]

@@ -35,7 +35,7 @@ locals {
       type       = "glue"
       database   = module.catalog.database
       partitions = var.partitions
-      since      = var.projection_since
+      since      = coalesce(var.projection_since, "2020-01-01") # read with a projection only
       region     = var.region
     })
     athena = merge(local.production.athena, {
@@ -117,15 +117,15 @@ module "streaming_job" {
   description        = "Kinesis and CSV to clean rows and dead letters, for ever."
   account_id         = local.account_id
   streaming          = true
+  arguments          = { for arn in local.stream_trigger : "--TRIGGER" => arn }
   script             = "${local.artifacts}/glue/streaming.py"
   config             = "${local.artifacts}/conf/production.yaml"
   bundle             = "${local.artifacts}/${basename(local.bundle)}"
   temporary          = "s3://${module.work.name}/temporary/streaming/"
   worker_type        = var.streaming_job.worker_type
   workers            = var.streaming_job.workers
-  max_retries        = var.streaming_job.max_retries
   maintenance_window = var.streaming_job.maintenance_window
-  schedule           = var.streaming_job.schedule
+  schedule           = var.streaming_job.scheduled ? var.streaming_job.schedule : null
   connections        = local.connections
   log_retention_days = var.log_retention_days
   kms_key_arn        = local.kms_key
@@ -159,5 +159,7 @@ module "batch_job" {
 }
 
 locals {
-  connections = var.network == "private" ? [module.network[0].glue_connection] : []
+  # What starts the streaming job again, and what the job itself stops when no start can mend why it ended; none where somebody else does.
+  stream_trigger = var.streaming_enabled && var.streaming_job.scheduled ? ["${local.catalog_arn}:trigger/${var.name}-streaming"] : []
+  connections    = var.network == "private" ? [module.network[0].glue_connection] : []
 }

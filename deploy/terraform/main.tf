@@ -130,6 +130,7 @@ module "alerts" {
   region            = var.region
   namespace         = local.namespace
   streaming_enabled = var.streaming_enabled
+  batch_jobs        = [for name in keys(var.batch_jobs) : "${var.name}-${name}"] # by name: the jobs' roles need the topic first
   opening_hours     = var.opening_hours_utc
   budget_usd        = var.budget_usd
   kms_key_arn       = local.kms_key

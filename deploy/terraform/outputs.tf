@@ -49,7 +49,7 @@ output "named_queries" {
 }
 
 output "views" {
-  description = "Ids of Athena's named queries that make the views, by view; run each once."
+  description = "Ids of Athena's named queries that make the views, by view; README.md has the loop that runs them."
   value       = module.queries.views
 }
 
@@ -71,6 +71,17 @@ output "jobs" {
 output "roles" {
   description = "IAM roles of the jobs by what they do."
   value       = merge({ for job in module.streaming_job : "streaming" => job.role_name }, { for name, job in module.batch_job : name => job.role_name })
+}
+
+output "policies" {
+  description = "IAM policy documents by what may do so (the jobs and airflow), for roles that are made elsewhere: EMR, Kubernetes, MWAA."
+  value = { for name, statements in local.access : name => jsonencode({
+    Version = "2012-10-17"
+    Statement = [for one in statements : merge(
+      { Sid = one.sid, Effect = "Allow", Action = one.actions, Resource = one.resources },
+      { for conditions in [lookup(one, "conditions", [])] : "Condition" => { for each in conditions : each.test => { (each.variable) = each.values } } if length(conditions) > 0 },
+    )]
+  }) }
 }
 
 output "file_events_queue" {

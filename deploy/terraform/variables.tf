@@ -210,13 +210,18 @@ variable "partitions" {
 }
 
 variable "projection_since" {
-  description = "First day that a projection knows; each day costs a listing in a query that names no days."
+  description = "The first day of orders that will be in the lake, such as the day of the first apply: with partitions = \"projection\" nobody sees older ones, and a query that names no days costs two listings of S3 for each day since. It can be set back at any time."
   type        = string
-  default     = "2020-01-01"
+  default     = null
 
   validation {
-    condition     = can(formatdate("YYYY", "${var.projection_since}T00:00:00Z"))
+    condition     = var.projection_since == null || can(formatdate("YYYY", "${var.projection_since}T00:00:00Z"))
     error_message = "A day such as 2026-01-01."
+  }
+
+  validation {
+    condition     = var.projection_since != null || var.partitions != "projection"
+    error_message = "Say with projection_since, such as 2026-01-01, from which day on there are orders: a projection shows no older ones, and costs two listings of S3 a day in each query that names no days. Or set partitions = \"registered\"."
   }
 }
 
@@ -240,12 +245,12 @@ variable "bundle" {
 }
 
 variable "streaming_job" {
-  description = "Workers of the streaming job (autoscaling uses fewer), its weekly maintenance window (UTC, Day:Hour), retries in a row, and when Glue looks whether it runs."
+  description = "Workers of the streaming job (autoscaling uses fewer), its weekly maintenance window (UTC, Day:Hour), and when Glue looks whether it runs. scheduled = false leaves starting it to somebody else, such as Airflow's DAG 03."
   type = object({
     worker_type        = optional(string, "G.1X")
     workers            = optional(number, 2)
     maintenance_window = optional(string, "Sun:20")
-    max_retries        = optional(number, 3)
+    scheduled          = optional(bool, true) # not a null schedule: an optional attribute that is null takes its default
     schedule           = optional(string, "cron(0/15 * * * ? *)")
   })
   default = {}

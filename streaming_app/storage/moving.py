@@ -69,7 +69,9 @@ class Mover:
     def _copy_object(self, key: str, target_key: str) -> None:
         source = dict(zip(("Bucket", "Key"), _place(self._source.uri, key), strict=True))
         bucket, place = _place(self._target.uri, target_key)
-        extra = {"RequestPayer": "requester"} if self._options.requester_pays else {}
+        # Tags stay behind: copying them takes two more permissions, and S3 does not for a copy in parts.
+        extra = {"TaggingDirective": "REPLACE"}
+        extra |= {"RequestPayer": "requester"} if self._options.requester_pays else {}
         if self._options.sse_kms_key_id:
             extra |= {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": self._options.sse_kms_key_id}
         self._client.copy(source, bucket, place, ExtraArgs=extra)  # in parts above 8 MiB, inside S3

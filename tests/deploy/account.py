@@ -64,11 +64,15 @@ class Account:
     tables: dict[str, Any] = field(default_factory=dict)
     job_definitions: dict[str, Any] = field(default_factory=dict)
     policies: dict[str, str] = field(default_factory=dict)
+    airflow_policy: dict[str, Any] = field(default_factory=dict)
     alarms: list[dict[str, Any]] = field(default_factory=list)
     dashboard: dict[str, Any] = field(default_factory=dict)
     ran: dict[str, Ran] = field(default_factory=dict)
     trino_answers: dict[str, list[list[Any]]] = field(default_factory=dict)
+    projected_answers: dict[str, list[list[Any]]] = field(default_factory=dict)
+    told: list[str] = field(default_factory=list)
     moved: dict[str, str] = field(default_factory=dict)
+    settled: dict[str, str] = field(default_factory=dict)
     left_over: dict[str, str] = field(default_factory=dict)
     portfolio_outputs: dict[str, Any] = field(default_factory=dict)
     portfolio_resources: set[str] = field(default_factory=set)
@@ -143,6 +147,8 @@ class Account:
             self.job_definitions[name] = glue.get_job(JobName=job)["Job"]
         for name, role in self.outputs["roles"].items():
             self.policies[name] = json.dumps(iam.get_role_policy(RoleName=role, PolicyName="job")["PolicyDocument"])
+        host = iam.get_role_policy(RoleName="qsr-airflow-us-east-1", PolicyName="airflow")
+        self.airflow_policy = host["PolicyDocument"]
         cloudwatch = self.aws.client("cloudwatch")
         self.dashboard = json.loads(cloudwatch.get_dashboard(DashboardName="qsr")["DashboardBody"])
         pages = cloudwatch.get_paginator("describe_alarms")

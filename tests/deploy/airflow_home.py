@@ -19,7 +19,7 @@ from tests.moto_server import CREDENTIALS, REGION, MotoServer, moto_server
 REPOSITORY = Path(__file__).resolve().parents[2]
 DAGS = REPOSITORY / "deploy" / "airflow" / "dags"
 JOBS = ("streaming", "ingest", "backfill", "compact", "catalog", "audit")
-LAKE, WORK = "qsr-lake", "qsr-work"
+LAKE, WORK = (f"qsr-{name}-123456789012-{REGION}" for name in ("lake", "work"))  # as Terraform names them
 HOST = "airflow-host"  # whose access key Airflow signs with
 _TIMEOUT = 600.0  # seconds of one `dags test`
 # Airflow 3.3.2's `dags test` ends so after it has marked a run of a DAG with a deadline as successful, and only then
@@ -34,6 +34,7 @@ class Account:
     aws: MotoServer
     outputs: dict[str, Any] = field(default_factory=dict)
     queue: str = ""
+    jobs: tuple[str, ...] = JOBS
 
     def make(self) -> None:
         """All of it."""
@@ -44,11 +45,13 @@ class Account:
         self.queue = sqs.create_queue(QueueName="somebody")["QueueUrl"]
         arn = sqs.get_queue_attributes(QueueUrl=self.queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
         self.aws.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
-        for name in JOBS:
+        for name in self.jobs:
             command = {"Name": "glueetl", "ScriptLocation": f"s3://{WORK}/artifacts/glue/batch.py"}
             self.aws.client("glue").create_job(Name=f"qsr-{name}", Role="arn:aws:iam::1:role/qsr", Command=command)
-        query = self.aws.client("athena").create_named_query(
-            Name="sales_by_input_source", Database="qsr", QueryString="SELECT 1"
+        athena = self.aws.client("athena")
+        athena.create_work_group(Name="qsr", Tags=[{"Key": "project", "Value": "qsr"}])
+        query = athena.create_named_query(
+            Name="sales_by_input_source", Database="qsr", QueryString="SELECT 1", WorkGroup="qsr"
         )
         self.outputs = {
             "lake_uri": f"s3://{LAKE}/lake",
@@ -56,10 +59,10 @@ class Account:
             "config_uri": f"s3://{WORK}/artifacts/conf/production.yaml",
             "work_bucket": WORK,
             "database": "qsr",
-            "workgroup": "primary",
+            "workgroup": "qsr",
             "topic_arn": topic,
             "namespace": "qsr",
-            "jobs": {name: f"qsr-{name}" for name in JOBS},
+            "jobs": {name: f"qsr-{name}" for name in self.jobs},
             "named_queries": {"sales_by_input_source": query["NamedQueryId"]},
         }
 
@@ -108,10 +111,10 @@ class Account:
 
 
 @contextmanager
-def account(calls: Path | None = None) -> Iterator[Account]:
+def account(calls: Path | None = None, jobs: tuple[str, ...] = JOBS) -> Iterator[Account]:
     """An account of its own, gone at the end; its calls are written down where a file is named."""
     with moto_server() if calls is None else recording_moto(calls) as aws:
-        made = Account(aws)
+        made = Account(aws, jobs=jobs)
         made.make()
         yield made
 

@@ -17,6 +17,7 @@ from urllib.parse import parse_qs
 from tests.deploy.recording import Call
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
+NOT_FOUND = 404
 ANY = "?"  # the request does not say of what it is: a token or an iterator stands for it
 
 
@@ -114,6 +115,9 @@ def _s3(call: Call) -> Iterator[Need]:
         yield from _bucket(call, query, resource)
         return
     yield Need(_object_action(call.method, query), (resource,))
+    if call.status == NOT_FOUND and call.method in {"GET", "HEAD"}:
+        # Who may not list is told 403 instead; S3 takes the key for the prefix of that listing (so does Ceph: ceph/ceph#68577).
+        yield Need("s3:ListBucket", (f"arn:aws:s3:::{bucket}",), {"s3:prefix": key})
     if call.copy_source:
         yield Need("s3:GetObject", (f"arn:aws:s3:::{call.copy_source.lstrip('/')}",))
 
@@ -162,6 +166,8 @@ def _json(call: Call) -> Need:
     asked = json.loads(call.body or "{}")
     if name == "cloudwatch:PutMetricData":
         return Need(name, ("*",), {"cloudwatch:namespace": asked["Namespace"]})
+    if name.startswith("glue:"):
+        return Need(name, _glue(action, asked))
     return Need(name, _RESOURCES[_SERVICES[service]](asked))
 
 
@@ -171,11 +177,13 @@ def _kinesis(asked: Mapping[str, Any]) -> tuple[str, ...]:
     return (asked.get("ConsumerARN") or asked.get("StreamARN") or ANY,)
 
 
-def _glue(asked: Mapping[str, Any]) -> tuple[str, ...]:
-    """A job; or the catalog, the database and the table: Glue asks for each."""
+def _glue(action: str, asked: Mapping[str, Any]) -> tuple[str, ...]:
+    """A job; a trigger; or the catalog, the database and the table: Glue asks for each."""
     place = f"arn:aws:glue:{REGION}:{ACCOUNT}"
     if "JobName" in asked:
         return (f"{place}:job/{asked['JobName']}",)
+    if action.endswith("Trigger"):
+        return (f"{place}:trigger/{asked['Name']}",)
     database, table = asked.get("DatabaseName"), asked.get("TableName")
     if not database:
         return (f"{place}:catalog", f"{place}:database/{asked['Name']}")
@@ -185,8 +193,9 @@ def _glue(asked: Mapping[str, Any]) -> tuple[str, ...]:
 
 _RESOURCES = {
     "kinesis": _kinesis,
-    "glue": _glue,
-    "athena": lambda asked: (f"arn:aws:athena:{REGION}:{ACCOUNT}:workgroup/{asked.get('WorkGroup', ANY)}",),
+    "athena": lambda asked: (
+        (f"arn:aws:athena:{REGION}:{ACCOUNT}:workgroup/{asked['WorkGroup']}",) if "WorkGroup" in asked else (ANY,)
+    ),
     "cloudwatch": lambda _: ("*",),
     "sns": lambda asked: (asked.get("TopicArn") or asked["TargetArn"],),
 }

@@ -36,6 +36,7 @@ _IGNORED = {
     "alerts": ("aws_budgets_budget", "this", "all"),
     "file_events": ("aws_sqs_queue", "this", "[redrive_policy]"),
 }
+_SAID = {"projection_since": "2026-01-01"}  # what everybody has to say
 _OVERRIDE = """
 resource "%s" "%s" {
   lifecycle {
@@ -90,6 +91,12 @@ class Terraform:
         """Make it so, in an empty account."""
         self.run("apply", "-input=false", "-auto-approve", self._variables(variables), timeout=1200)
 
+    def apply_part(self, address: str, **variables: Any) -> None:
+        """Make one resource and what it refers to."""
+        self.run(
+            "apply", "-input=false", "-auto-approve", f"-target={address}", self._variables(variables), timeout=600
+        )
+
     def change(self, **variables: Any) -> None:
         """Make it so, where it is otherwise; what is there is taken from the state, as moto forgets some of what it was told."""
         self.run("apply", "-input=false", "-auto-approve", "-refresh=false", self._variables(variables), timeout=600)
@@ -103,6 +110,14 @@ class Terraform:
         shown = json.loads(self.run("show", "-json", str(file)))
         changes = shown["resource_changes"]
         return {change["address"]: change["change"]["after"] or {} for change in changes}
+
+    def change_of(self, address: str, **variables: Any) -> dict[str, Any]:
+        """What an apply would do to one resource that is there: its values before, as it is now, and after."""
+        file = self._folder / "planned"
+        self.run("plan", "-input=false", f"-target={address}", f"-out={file}", self._variables(variables))
+        changes = json.loads(self.run("show", "-json", str(file)))["resource_changes"]
+        (found,) = (change["change"] for change in changes if change["address"] == address)
+        return dict(found)
 
     def refused(self, **variables: Any) -> str:
         """What Terraform says to variables that a validation refuses."""
@@ -133,5 +148,5 @@ class Terraform:
 
     def _variables(self, variables: dict[str, Any]) -> str:
         file = self._folder / "variables.tfvars.json"
-        file.write_text(json.dumps(variables))
+        file.write_text(json.dumps(_SAID | variables))
         return f"-var-file={file}"

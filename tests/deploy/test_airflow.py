@@ -6,16 +6,20 @@ import csv
 import io
 import json
 import re
+import shutil
 import subprocess
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
+import yaml
 
 from streaming_app.cli import main
 from streaming_app.producer import events
 from tests.deploy.airflow_home import (
     DAGS,
     HOST,
+    JOBS,
     LAKE,
     REPOSITORY,
     WORK,
@@ -24,11 +28,14 @@ from tests.deploy.airflow_home import (
     on_the_worker,
     put_configuration,
 )
-from tests.deploy.permissions import needs_of
-from tests.deploy.recording import read_calls
+from tests.deploy.permissions import Need, grants, missing, needs_of, unused
+from tests.deploy.recording import read_calls, recording_moto
+from tests.deploy.terraform import Terraform
 
 pytestmark = [pytest.mark.deploy, pytest.mark.timeout(3600)]
 DAY = "2026-03-02"
+AMI = "ami-0123456789abcdef0"  # no machine is made of it
+UNEXERCISED = yaml.safe_load((Path(__file__).parent / "unexercised.yaml").read_text())["airflow"]
 
 _BAG = f"""
 import json, pathlib, time
@@ -74,7 +81,7 @@ def test_dags_are_imported_quickly_and_without_an_error(airflow):
     assert bag["retries"] == [3]
     assert bag["silent"] == []
     assert set(bag["waits"].values()) == {True}
-    assert bag["pools"] == {"load.gate_and_ingest": "qsr", "load": "qsr", "backfill": "qsr"}
+    assert bag["pools"] == dict.fromkeys(("load.gate_and_ingest", "gate", "load", "backfill"), "qsr")
 
 
 def test_import_opens_no_connection_and_reads_no_variable(airflow):
@@ -109,6 +116,39 @@ def test_uploads_become_glue_runs_of_one_file_each_and_leave_raw(airflow, there)
     assert there.keys(LAKE, "lake/archive/") == ["lake/archive/a.csv", "lake/archive/north/b.csv.gz"]
     assert there.keys(LAKE, "lake/raw/") == ["lake/raw/_hidden.csv", "lake/raw/notes.txt"]
     assert there.alerts() == []
+
+
+_TIMED_OUT = f"""
+import json, pathlib
+from airflow.dag_processing.dagbag import BundleDagBag
+from airflow.sdk.bases.operator import TriggerFailureReason
+folder = pathlib.Path({str(DAGS)!r})
+sensor = BundleDagBag(folder, bundle_path=folder, bundle_name="dags").dags["qsr_01_sensor"].get_task("wait_for_uploads")
+ends = []
+for error in (TriggerFailureReason.TRIGGER_TIMEOUT, TriggerFailureReason.TRIGGER_FAILURE):
+    try:
+        sensor.resume_execution("__fail__", {{"error": error}}, {{}})
+    except Exception as raised:
+        ends.append(type(raised).__name__)
+print(json.dumps(ends))
+"""
+
+
+def test_quarter_of_an_hour_without_a_file_is_skipped_and_a_trigger_that_fails_is_not(airflow):
+    assert airflow.python(_TIMED_OUT) == ["AirflowSkipException", "TaskDeferralError"]
+
+
+def test_run_that_glue_refused_does_not_hide_the_one_that_runs(airflow, there):
+    running = {"Id": "jr_1", "JobName": "qsr-streaming", "JobRunState": "RUNNING", "StartedOn": 1767225600}
+    refused = running | {"Id": "jr_2", "JobRunState": "FAILED", "StartedOn": 1767226500}
+    refused["ErrorMessage"] = "Concurrent runs exceeded for qsr-streaming (Error Code: ConcurrentRunsExceededException)"
+    body = json.dumps({"JobRuns": [refused, running]})
+    there.aws.fail("POST", "AWSGlue.GetJobRuns", status=200, body=body, times=-1)
+    there.upload("raw/a.csv", b"1")
+    airflow.test("qsr_01_sensor", there, DAY)
+    there.aws.heal()
+    assert there.runs("ingest") == []
+    assert there.keys(LAKE, "lake/raw/") == ["lake/raw/a.csv"]
 
 
 def test_file_that_the_gate_refuses_is_set_aside_with_an_alert_and_no_other_try(airflow, there):
@@ -175,8 +215,11 @@ def test_streaming_job_that_ended_for_a_reason_is_not_started_before_somebody_sa
     assert len(there.runs("streaming")) == 1
 
 
-def test_host_calls_what_the_readme_lists_and_nothing_else(airflow, tmp_path):
-    with account(tmp_path / "calls.jsonl") as there:
+@pytest.fixture(scope="module")
+def calls(airflow, tmp_path_factory):
+    """What the host calls in a day of all three DAGs."""
+    file = tmp_path_factory.mktemp("calls") / "calls.jsonl"
+    with account(file, jobs=(*JOBS, "vacuum")) as there:
         there.upload("raw/a.csv", b"1")
         rows = [{"Data": [{"VarCharValue": "input_source"}]}]
         there.moto("static/athena/query-results", {"results": [{"rows": rows, "column_info": []}]})
@@ -186,7 +229,41 @@ def test_host_calls_what_the_readme_lists_and_nothing_else(airflow, tmp_path):
         there.job_runs_take(1000)
         airflow.test("qsr_03_stream", there, DAY)
         airflow.test("qsr_03_stream", there, "2026-03-03")
-        calls = [call for call in read_calls(tmp_path / "calls.jsonl") if call.key == HOST]
+        return [call for call in read_calls(file) if call.key == HOST]
+
+
+@pytest.fixture(scope="module")
+def role(tmp_path_factory):
+    """What Terraform lets the host do, of that role's own apply: names are those of airflow_home.py."""
+    if shutil.which("terraform") is None:
+        pytest.skip("needs terraform on the PATH")
+    folder = tmp_path_factory.mktemp("role")
+    (folder / "calls.jsonl").touch()
+    with recording_moto(folder / "calls.jsonl") as aws:
+        terraform = Terraform(folder / "checkout", aws.url)
+        terraform.init()
+        terraform.apply_part("module.airflow[0].aws_iam_role_policy.this", airflow_enabled=True, airflow_ami_id=AMI)
+        found = aws.client("iam").get_role_policy(RoleName="qsr-airflow-us-east-1", PolicyName="airflow")
+        return grants(found["PolicyDocument"])
+
+
+def test_terraforms_role_allows_every_call_of_the_dags(calls, role):
+    assert missing(needs_of(calls), role) == []
+
+
+def test_terraforms_role_grants_nothing_that_the_dags_do_not_take_but_for_a_list_with_reasons(calls, role):
+    found = {grant.name for grant in unused(needs_of(calls), role)}
+    assert sorted(found) == sorted(UNEXERCISED), "grant no more, or say why in unexercised.yaml"
+
+
+def test_terraforms_role_sees_neither_checkpoints_nor_rows_as_they_came(role):
+    lake = f"arn:aws:s3:::{LAKE}"
+    hidden = [Need("s3:GetObject", (f"{lake}/lake/{name}/x",)) for name in ("checkpoints", "raw_stream", "quality")]
+    hidden += [Need("s3:ListBucket", (lake,), {"s3:prefix": prefix}) for prefix in ("", "lake/", "lake/raw_stream/")]
+    assert len(missing(hidden, role)) == len(hidden)
+
+
+def test_host_calls_what_the_readme_lists_and_nothing_else(calls):
     taken = {(need.action, _place(resource)) for need in needs_of(calls) for resource in need.resources}
     assert taken == {(action, place) for action, place in _listed() if (action, place) not in UNCALLED}
 
@@ -204,7 +281,7 @@ UNCALLED = {
     ),
     *((f"glue:{action}", "catalog") for action in ("GetDatabase", "GetTable", "GetTables", "GetPartitions")),
     ("s3:GetBucketLocation", "work"),
-    ("s3:GetObject", "lake"),
+    *(("s3:GetObject", f"lake/{name}") for name in ("archive", "rejected", "clean", "dead_letter", "compacted")),
     ("s3:PutObject", "work/athena"),
     ("kms:Decrypt", "key"),
     ("kms:GenerateDataKey", "key"),
@@ -233,7 +310,7 @@ def _place(resource: str) -> str:
     if ":" not in resource:
         return {"?": "workgroup"}.get(resource, resource)
     _, _, _, _, _, name = resource.split(":", 5)
-    found = {"job": "jobs", "workgroup": "workgroup", "qsr-alerts": "topic", "qsr-lake": "lake", "qsr-work": "work"}
+    found = {"job": "jobs", "workgroup": "workgroup", "qsr-alerts": "topic", LAKE: "lake", WORK: "work"}
     first, *rest = re.split("[/:]", name)
     if first == LAKE and len(rest) > 1:
         return f"lake/{rest[1]}"

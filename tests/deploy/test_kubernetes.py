@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.deploy.tools import needs
 from tests.dockerfile import REPOSITORY
 
 VALIDATE = REPOSITORY / "build" / "kubernetes" / "bin" / "kubernetes-validate"
@@ -25,8 +26,8 @@ VERSIONS = ("1.27", "1.33", "1.37")
 FOREIGN = {"PodMonitor"}  # of the Prometheus operator, whose schema Kubernetes does not have
 pytestmark = [
     pytest.mark.deploy,
-    pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl, which renders"),
-    pytest.mark.skipif(not VALIDATE.exists(), reason="make test-kubernetes installs the schemas"),
+    needs(shutil.which("kubectl"), "kubectl, which renders"),
+    needs(VALIDATE.exists(), "Kubernetes' schemas: make test-kubernetes installs them"),
 ]
 
 
@@ -65,7 +66,7 @@ def test_a_word_that_kubernetes_does_not_know_is_found(rendered):
     assert validated(rendered, VERSIONS[0]).returncode != 0
 
 
-@pytest.mark.skipif(not CHECKOV.exists(), reason="needs checkov: make deploy-tools")
+@needs(CHECKOV.exists(), "checkov: make deploy-tools")
 @pytest.mark.timeout(900)
 def test_checkov_finds_nothing_but_what_is_accepted(rendered):
     command = [CHECKOV, "--file", rendered, "--framework", "kubernetes", "--skip-download", "--output", "json", "--quiet"]  # fmt: skip

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -21,17 +22,19 @@ from streaming_app.catalog.tables import Mode, properties, table_of
 from streaming_app.metrics.cloudwatch import SENT
 from streaming_app.producer import events
 from streaming_app.producer.samples import write_samples
+from tests.deploy import tools
 from tests.deploy.account import JOBS, Account
 from tests.deploy.permissions import grants, missing, needs_of, unused
 from tests.deploy.recording import REPOSITORY, recording_moto
 from tests.deploy.terraform import Terraform
+from tests.deploy.tools import needs
 from tests.lake.trino_server import HOME, trino_server
 from tests.moto_server import CREDENTIALS
 
 pytestmark = [
     pytest.mark.deploy,
     pytest.mark.timeout(3600),
-    pytest.mark.skipif(shutil.which("terraform") is None, reason="needs terraform on the PATH"),
+    tools.TERRAFORM,
 ]
 WORK = REPOSITORY / "build" / "deploy"
 ROLES = ("streaming", *JOBS)
@@ -56,7 +59,8 @@ def account():
         account.portfolio_outputs = account.terraform.outputs()
         account.portfolio_resources = account.terraform.resources()
         query(account)
-        ask_trino(account)
+        account.trino_answers = ask_trino(account, "trino")
+        project(account)
         yield account
 
 
@@ -77,9 +81,23 @@ def use(account: Account) -> None:
     for job in ("ingest", "backfill", "compact"):
         account.run(job, job, *account.command_of(job))
     account.moved = account.places()
+    refuse(account, samples / "bad_orders.csv")
     leave_over(account)
     for job in ("vacuum", "audit", "catalog"):
         account.run(job, job, *account.command_of(job))
+    account.settled = account.places()
+
+
+def refuse(account: Account, file: Path) -> None:
+    """An upload that the gate refuses, with somebody behind the topic."""
+    sns, sqs = account.aws.client("sns"), account.aws.client("sqs")
+    queue = sqs.create_queue(QueueName="somebody")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    sns.subscribe(TopicArn=account.outputs["topic_arn"], Protocol="sqs", Endpoint=arn)
+    account.upload(file.name, file.read_bytes())
+    account.run("refused", "ingest", "batch_app", "ingest", f"{account.outputs['uploads_uri']}{file.name}")
+    account.told = [message["Body"] for message in sqs.receive_message(QueueUrl=queue).get("Messages", [])]
+    account.remove(f"raw/{file.name}")
 
 
 def leave_over(account: Account) -> None:
@@ -98,17 +116,28 @@ def query(account: Account) -> None:
     account.run("audit in portfolio mode", "audit", *account.command_of("audit"))
 
 
-def ask_trino(account: Account) -> None:
+def project(account: Account) -> None:
+    """The same lake once more with the defaults: partitions are computed, and nothing but the tables says which there are."""
+    changed = {**account.everything(), "partitions": "projection", "crawler_schedule": None, "streaming_enabled": False}
+    account.terraform.change(**changed)
+    glue, database = account.aws.client("glue"), account.outputs["database"]
+    for table in account.outputs["tables"]:
+        for one in glue.get_partitions(DatabaseName=database, TableName=table)["Partitions"]:
+            glue.delete_partition(DatabaseName=database, TableName=table, PartitionValues=one["Values"])
+    account.projected_answers = ask_trino(account, "trino-with-projection")
+
+
+def ask_trino(account: Account, folder: str) -> dict[str, list[list[Any]]]:
     """The text of each named query as Terraform gave it to Athena, on the tables that Terraform made."""
     if not HOME.exists():
-        return
+        return {}
+    answers = {}
     athena, database = account.aws.client("athena"), account.outputs["database"]
-    with trino_server(account.folder / "trino", account.aws.url) as trino:
+    with trino_server(account.folder / folder, account.aws.url) as trino:
         for name, number in account.outputs["named_queries"].items():
             sql = athena.get_named_query(NamedQueryId=number)["NamedQuery"]["QueryString"]
-            account.trino_answers[name] = trino.ask(
-                re.sub(r"\b(clean|dead_letter)\b(?= |\n|$)", rf"{database}.\1", sql)
-            )
+            answers[name] = trino.ask(re.sub(r"\b(clean|dead_letter)\b(?= |\n|$)", rf"{database}.\1", sql))
+    return answers
 
 
 def test_everything_that_was_asked_for_is_made(account):
@@ -151,12 +180,13 @@ def test_tables_are_those_that_the_sink_writes(account, orders):
 
 def test_each_new_partition_is_registered(account):
     folders = {key.rsplit("/", 1)[0] for key in account.keys("clean/")}
-    assert set(account.places()) == folders
+    assert set(account.settled) == folders
 
 
 def test_readers_are_sent_to_compacted_files_and_by_vacuum_back_after_the_grace_period(account):
     assert any(place.startswith("lake/compacted/") for place in account.moved.values())
-    assert all(place == folder for folder, place in account.places().items())
+    assert account.settled
+    assert all(place == folder for folder, place in account.settled.items())
     assert account.keys("compacted/") == []
 
 
@@ -177,6 +207,33 @@ def test_projection_has_the_properties_that_the_service_expects(account, orders)
         }
 
 
+def whole(policy) -> list[str]:
+    """Each grant with its condition; in what order a policy has them says nothing."""
+    return sorted(f"{grant.name} {grant.resource} {_in_order(grant.conditions)}" for grant in grants(policy))
+
+
+def _in_order(conditions) -> str:
+    return json.dumps(
+        {kind: {key: sorted(_listed(values)) for key, values in keys.items()} for kind, keys in conditions.items()}
+    )
+
+
+def test_policies_for_roles_that_are_made_elsewhere_are_those_of_the_roles_here(account):
+    made = {**{role: account.policies[role] for role in ROLES}, "airflow": account.airflow_policy}
+    assert set(account.outputs["policies"]) == set(made)
+    for role, policy in made.items():
+        own = [grant for grant in whole(policy) if not grant.startswith("OwnLogs ")]  # Glue's, of the job's own log
+        assert whole(account.outputs["policies"][role]) == own
+
+
+def test_names_that_all_regions_share_tell_the_region(account):
+    iam = account.aws.client("iam")
+    names = [role["RoleName"] for page in iam.get_paginator("list_roles").paginate() for role in page["Roles"]]
+    names += [one["InstanceProfileName"] for one in iam.list_instance_profiles()["InstanceProfiles"]]
+    assert len(names) > len(JOBS)
+    assert [name for name in names if "us-east-1" not in name] == []
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_role_allows_every_call_that_its_job_made(account, role):
     calls = account.calls(role)
@@ -194,7 +251,7 @@ def test_role_grants_nothing_that_its_job_does_not_take_but_for_a_list_with_reas
 
 
 def test_each_unexercised_permission_is_granted_and_has_a_reason(account):
-    for role in ROLES:
+    for role in ROLES:  # airflow: test_airflow.py
         granted = {grant.name for grant in grants(account.policies[role])}
         assert set(UNEXERCISED[role]) - granted == set(), f"{role}: the list names what is not granted"
         assert all(len(str(reason)) > 8 for reason in UNEXERCISED[role].values())
@@ -226,6 +283,30 @@ def test_alarms_and_dashboard_speak_of_metrics_as_the_service_sends_them(account
             assert set(pairs[::2]) == sent[name], name
 
 
+def allowed(document: str, service: str) -> list[str]:
+    """What a policy lets a service do without a condition."""
+    found = [one for one in json.loads(document)["Statement"] if one["Principal"] == {"Service": service}]
+    assert all(one["Effect"] == "Allow" and "Condition" not in one for one in found)
+    return sorted(action for one in found for action in _listed(one["Action"]))
+
+
+def _listed(value) -> list[str]:
+    return value if isinstance(value, list) else [value]
+
+
+def test_failed_jobs_event_reaches_the_encrypted_topic_for_tickets_in_portfolio_mode_too(account):
+    (target,) = account.aws.client("events").list_targets_by_rule(Rule="qsr-failed-jobs")["Targets"]
+    topic = f"{account.outputs['topic_arn']}-tickets"
+    assert target["Arn"] == topic
+    policy = account.aws.client("sns").get_topic_attributes(TopicArn=topic)["Attributes"]["Policy"]
+    assert allowed(policy, "events.amazonaws.com") == ["sns:Publish"]
+    page = account.aws.client("sns").get_topic_attributes(TopicArn=account.outputs["topic_arn"])["Attributes"]["Policy"]
+    assert allowed(page, "events.amazonaws.com") == []
+    kms = account.aws.client("kms")
+    key = kms.get_key_policy(KeyId=kms.describe_key(KeyId="alias/qsr")["KeyMetadata"]["KeyId"], PolicyName="default")
+    assert allowed(key["Policy"], "events.amazonaws.com") == ["kms:Decrypt", "kms:GenerateDataKey*"]
+
+
 def test_portfolio_mode_takes_the_stream_away_and_nothing_else(account):
     gone = account.resources - account.portfolio_resources
     assert {address.split("[")[0] for address in gone} >= {"module.stream", "module.streaming_job"}
@@ -243,7 +324,7 @@ def test_queries_answer_in_portfolio_mode(account):
         assert json.loads(ran.out), name
 
 
-@pytest.mark.skipif(not HOME.exists(), reason="needs a Trino: make build/trino/server build/trino/java")
+@needs(HOME.exists(), "a Trino: make build/trino/server build/trino/java")
 def test_trino_answers_the_named_queries_on_terraforms_tables_as_duckdb_does(account):
     assert set(account.trino_answers) == set(account.outputs["named_queries"])
     for name in ("sales_by_input_source", "top_items"):
@@ -252,6 +333,18 @@ def test_trino_answers_the_named_queries_on_terraforms_tables_as_duckdb_does(acc
         column = list(asked[0]).index(orders)
         assert sum(row[column] for row in account.trino_answers[name]) == sum(row[orders] for row in asked)
     assert all(account.trino_answers.values())
+
+
+@needs(HOME.exists(), "a Trino: make build/trino/server build/trino/java")
+def test_trino_answers_alike_where_partitions_are_computed(account):
+    for name in ("sales_by_input_source", "top_items", "revenue_by_city_and_day", "dead_letters_by_reason"):
+        assert account.projected_answers[name] == account.trino_answers[name]
+
+
+def test_ingest_that_the_gate_refuses_reaches_who_listens_to_the_topic(account):
+    assert account.ran["refused"].code == 3, account.ran["refused"].log[-3000:]
+    (told,) = account.told
+    assert "bad_orders.csv" in told
 
 
 def test_statements_of_the_views_are_those_of_catalog_ddl(account):
@@ -272,7 +365,8 @@ def fetched(account, folder: Path) -> list[str]:
 
 
 def test_airflow_host_fetches_dags_and_what_terraform_made(account, tmp_path):
-    dags = {f"dags/{file.name}" for file in (REPOSITORY / "deploy/airflow/dags").glob("*.py")}
+    dags = {f"dags/{file.name}" for file in (REPOSITORY / "deploy/airflow/dags").iterdir() if file.is_file()}
+    assert "dags/.airflowignore" in dags, "without it Airflow takes the shared modules for DAGs"
     assert set(fetched(account, tmp_path)) == {"variables.json", "requirements.txt"} | dags
     told = json.loads((tmp_path / "variables.json").read_text())["qsr"]
     assert told == {name: account.portfolio_outputs[name] for name in told}
@@ -281,7 +375,7 @@ def test_airflow_host_fetches_dags_and_what_terraform_made(account, tmp_path):
     (tmp_path / "dags" / "gone.py").parent.mkdir(exist_ok=True)
     (tmp_path / "dags" / "gone.py").touch()
     assert fetched(account, tmp_path) == ["dags/gone.py"]
-    document = account.aws.client("iam").get_role_policy(RoleName="qsr-airflow", PolicyName="airflow")
+    document = account.aws.client("iam").get_role_policy(RoleName="qsr-airflow-us-east-1", PolicyName="airflow")
     assert missing(needs_of(account.calls("airflow")), grants(document["PolicyDocument"])) == []
 
 
@@ -296,6 +390,10 @@ def test_airflow_host_is_reached_by_ssm_only_and_its_first_start_is_a_shell_scri
     script = tmp_path / "first_start.sh"
     script.write_bytes(base64.b64decode(told["UserData"]["Value"]))
     subprocess.run(["bash", "-n", script], check=True)
+    apt = re.findall(r"apt-get .*", script.read_text())
+    assert all("DPkg::Lock::Timeout=" in line for line in apt), (
+        "Ubuntu's own updates hold the lock in the first minutes"
+    )
     assert f"fetch.py '{account.outputs['work_bucket']}' 'artifacts/airflow'" in script.read_text()
 
 
@@ -334,7 +432,7 @@ def test_every_noun_of_a_streaming_job_that_lasts(account):
     planned = account.terraform.plan()["module.streaming_job[0].aws_glue_job.this"]
     assert planned["maintenance_window"] == "Sun:20"  # which moto forgets
     streaming = account.job_definitions["streaming"]
-    assert streaming["MaxRetries"] == 3
+    assert planned["max_retries"] == 0, "retries know no exit code: they would start what must not be started"
     arguments = streaming["DefaultArguments"]
     assert arguments["--enable-auto-scaling"] == arguments["--enable-metrics"] == "true"
     assert arguments["--additional-python-modules"].endswith(".gluewheels.zip")

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.deploy import tools
 from tests.deploy.recording import REPOSITORY
+from tests.deploy.tools import needs
 
 pytestmark = [pytest.mark.deploy, pytest.mark.timeout(900)]
 TERRAFORM = REPOSITORY / "deploy" / "terraform"
@@ -26,7 +28,7 @@ def sources(tmp_path) -> Path:
     return tmp_path / "deploy" / "terraform"
 
 
-@pytest.mark.skipif(not CHECKOV.exists(), reason="needs checkov: make deploy-tools")
+@needs(CHECKOV.exists(), "checkov: make deploy-tools")
 def test_checkov_finds_nothing(sources):
     command = [
         CHECKOV,
@@ -64,7 +66,9 @@ def test_each_wildcard_resource_says_why():
                 assert re.search(r"# .{15,}", line), f"{file.name}: {line.strip()}"
 
 
-@pytest.mark.skipif(TFLINT is None, reason="needs tflint: make deploy-tools builds it where there is Go")
+# Without Go there is no way to a tflint of ours; the Makefile says so in large letters.
+@needs(TFLINT or not shutil.which("go"), "tflint: make deploy-tools builds it where there is Go")
+@pytest.mark.skipif(TFLINT is None and not shutil.which("go"), reason="needs tflint, and there is no Go to build it")
 def test_tflint_finds_nothing(sources):
     command = [str(TFLINT), "--recursive", f"--config={sources / '.tflint.hcl'}", "--format", "json"]
     done = subprocess.run(command, cwd=sources, capture_output=True, text=True, timeout=300, check=False)
@@ -72,7 +76,7 @@ def test_tflint_finds_nothing(sources):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.skipif(shutil.which("terraform") is None, reason="needs terraform on the PATH")
+@tools.TERRAFORM
 def test_formatted_as_terraform_formats(sources):
     done = subprocess.run(["terraform", "fmt", "-check", "-recursive", "-diff"], cwd=sources, capture_output=True, text=True, check=False)  # fmt: skip
     assert done.returncode == 0, done.stdout

@@ -12,6 +12,7 @@ from streaming_app.sources.csv_files import csv_options, parse_options
 from streaming_app.sources.csv_files.epochs import Epochs
 from streaming_app.sources.csv_files.reading import Reader
 from streaming_app.storage import StorageOptions, open_storage
+from streaming_app.storage.moving import Mover
 from tests.moto_server import CREDENTIALS, moto_server
 
 ROWS = b"order_id,store_id,city,amount,order_ts\n1,s,Medan,1,t\n2,s,Medan,1,t\n"
@@ -66,6 +67,17 @@ def test_objects_are_read_once_archived_and_reported_when_they_come_back_changed
     assert epochs.latest() == 2
     epochs.stop()
     assert [item.key for item in raw.list("")] == ["day/a.csv"]
+
+
+def test_tags_of_an_upload_stay_behind_as_copying_them_takes_more_permissions(options, aws):
+    raw, archive = (open_storage(uri, options.storage) for uri in (options.path, options.archive_path))
+    raw.put("a.csv", ROWS)
+    (bucket, prefix), s3 = raw.uri.removeprefix("s3://").split("/", 1), aws.client("s3")
+    s3.put_object_tagging(Bucket=bucket, Key=f"{prefix}/a.csv", Tagging={"TagSet": [{"Key": "from", "Value": "till"}]})
+    Mover(raw, archive, options.storage).move(raw.info("a.csv"))
+    assert archive.get("a.csv") == ROWS
+    place = archive.uri.removeprefix("s3://").split("/", 1)[1]
+    assert s3.get_object_tagging(Bucket=bucket, Key=f"{place}/a.csv")["TagSet"] == []
 
 
 def test_an_object_uploaded_again_with_the_same_content_gives_nothing(options):

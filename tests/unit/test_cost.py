@@ -82,6 +82,39 @@ def test_private_network_and_key_are_added(prices):
     assert (bill["VPC endpoints"], bill["KMS key"]) == (pytest.approx(12 * 7.3), 1.0)
 
 
+def test_fan_out_is_billed_by_shard_and_hour_and_by_what_it_delivers_and_to_the_service_only(prices):
+    load = cost.Load(rate=1000, peak=2.5)
+    gib = 1000 * 730 * 3600 * 250 / 2**30
+    more = cost.ours(replace(load, fan_out=True), prices)["Kinesis"] - cost.ours(load, prices)["Kinesis"]
+    assert more == pytest.approx(3 * 730 * 0.015 + gib * 0.013)
+    on_demand = replace(load, stream_mode="on-demand")
+    more = cost.ours(replace(on_demand, fan_out=True), prices)["Kinesis"] - cost.ours(on_demand, prices)["Kinesis"]
+    assert more == pytest.approx(gib * (0.05 - 0.04))
+    assert cost.usual(replace(load, fan_out=True), prices) == cost.usual(load, prices)
+
+
+def test_longer_retention_is_billed_by_the_shard_or_by_what_lies_in_the_stream(prices):
+    load = cost.Load(rate=1, event_bytes=1024)
+    more = cost.ours(replace(load, retention_hours=168), prices)["Kinesis"] - cost.ours(load, prices)["Kinesis"]
+    assert more == pytest.approx(730 * 0.02)
+    load = replace(load, stream_mode="on-demand")
+    more = cost.ours(replace(load, retention_hours=168), prices)["Kinesis"] - cost.ours(load, prices)["Kinesis"]
+    assert more == pytest.approx(144 * 3600 * 1024 / 2**30 * 0.10)
+
+
+def test_airflow_host_is_a_machine_its_disk_and_its_address_in_portfolio_mode_too(prices):
+    bill = cost.ours(cost.Load(airflow=True), prices, streaming=False)
+    assert bill["Airflow host"] == pytest.approx(730 * (0.0416 + 0.005) + 20 * 0.08)
+    host = (FOLDER.parent / "terraform/modules/airflow/main.tf").read_text()
+    assert f"volume_size = {prices['airflow_host']['disk_gb']}" in host
+
+
+def test_every_price_is_used(prices):
+    code = (FOLDER / "estimate.py").read_text()
+    groups = [group for group in prices.values() if isinstance(group, dict)]
+    assert [name for group in groups for name in group if f'"{name}"' not in code] == []
+
+
 def test_command_prints_each_design_and_its_total(capsys):
     assert cost.main(["--rate", "50"]) == 0
     out = capsys.readouterr().out
@@ -98,6 +131,8 @@ def test_wrong_prices_and_rates_are_said_plainly(tmp_path, capsys):
     assert "no table of prices" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         cost.main(["--rate", "0"])
+    with pytest.raises(SystemExit):
+        cost.main(["--retention-hours", "200"])
 
 
 def test_table_in_the_readme_is_what_the_command_prints(capsys):

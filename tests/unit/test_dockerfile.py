@@ -65,8 +65,16 @@ def test_what_builds_the_package_is_pinned_by_hash_too():
     locked = re.search(r"^setuptools==\S+", (REPOSITORY / "requirements.lock").read_text(), re.MULTILINE)
     assert locked
     assert re.findall(r"^[a-z0-9-]+==\S+", text, re.MULTILINE) == [locked[0]]
-    installs = [rest for rest in of("RUN") if "pip install" in rest or "pip wheel" in rest]
-    assert all("--require-hashes" in rest or "--no-build-isolation" in rest for rest in installs)
+    commands = [command for rest in of("RUN") for command in rest.split("&&")]
+    installs = [command for command in commands if "pip install" in command or "pip wheel" in command]
+    places = [next(place for place, one in enumerate(installs) if name in one) for name in ("build.txt", "image.txt")]
+    assert places == sorted(places), "what builds comes first"
+    for command in installs:
+        builds = (
+            "image.txt" in command or "pip wheel" in command
+        )  # pyspark is source, so pip would fetch any setuptools
+        assert ("--no-build-isolation" in command) == builds, command
+        assert "--require-hashes" in command or "--no-deps" in command, command
 
 
 def test_nothing_but_tmp_has_to_be_written_to():

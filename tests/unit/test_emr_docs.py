@@ -15,8 +15,10 @@ from streaming_app import cli
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TEXT = (REPOSITORY / "docs" / "deploy.md").read_text()
+VARIABLES = (REPOSITORY / "deploy" / "terraform" / "variables.tf").read_text()
 PRODUCTION = (REPOSITORY / "conf" / "production.yaml").read_text()
-BLOCKS = "\n".join(re.findall(r"```\n(.*?)```", TEXT, re.DOTALL))
+FENCED = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)  # language and text
+BLOCKS = "\n".join(text for language, text in FENCED if not language)
 COMMANDS = [
     words
     for command in re.split(r"\n(?=aws )", BLOCKS.replace("\\\n", " "))
@@ -48,6 +50,7 @@ def test_command_asks_what_aws_takes(words):
     assert not report.has_errors(), report.generate_report()
 
 
+(NAMESPACE,) = re.findall(r'variable "name" \{.*?default\s+= "(\w+)"', VARIABLES, re.DOTALL)[:1]
 RUNS = [parameters(words)["jobDriver"] for words in COMMANDS if words[2] == "start-job-run"]
 
 
@@ -63,6 +66,28 @@ def test_run_starts_our_entry_point_with_the_archives_python(driver):
     assert pythons == {f"./{folder}/bin/python"}
     given = {name.rsplit(".", 1)[1] for name in settings if ".driverEnv." in name and "PYTHON" not in name}
     assert given <= set(re.findall(r"\$\{(\w+)", PRODUCTION))
+    (namespace,) = (value for name, value in settings.items() if name.endswith(".QSR_CLOUDWATCH_NAMESPACE"))
+    assert namespace == NAMESPACE, "the streaming job's policy lets metrics go there only"
+
+
+GROUPS = [
+    monitoring["logGroupName"]
+    for words in COMMANDS
+    if words[2] == "start-job-run"
+    for monitoring in parameters(words)["configurationOverrides"]["monitoringConfiguration"].values()
+]
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_role_may_write_its_log_and_read_its_code_and_nothing_else(group):
+    (policy,) = (json.loads(text) for language, text in FENCED if language == "json")
+    by_sid = {statement["Sid"]: statement for statement in policy["Statement"]}
+    assert by_sid["Logs"]["Resource"].endswith(f":log-group:{group}:*")
+    assert {"logs:CreateLogStream", "logs:PutLogEvents"} <= set(by_sid["Logs"]["Action"])
+    places = {f"s3://{arn.removeprefix('arn:aws:s3:::')}" for arn in by_sid["Code"]["Resource"]}
+    named = re.findall(r"s3://BUCKET/[^\s\"#']+", BLOCKS)
+    assert named
+    assert all(any(place.startswith(allowed[:-1]) for allowed in places) for place in named)
 
 
 def test_both_ways_are_there():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import runpy
 import sys
 import types
@@ -13,7 +14,8 @@ import pytest
 
 from batch_app import cli as batch_cli
 from streaming_app import glue, running
-from streaming_app.errors import QualityStop
+from streaming_app.errors import ConfigError, DataLossError, QualityStop, SinkError, SourceError
+from tests.moto_server import CREDENTIALS, REGION, moto_server
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 GLUE = REPOSITORY / "deploy" / "glue"
@@ -103,6 +105,72 @@ def test_error_of_ours_fails_the_job_with_its_exit_code_and_message(start, monke
     monkeypatch.setattr(running, "run", stop)
     with pytest.raises(glue.JobFailed, match=r"^exit code 3: 60 of 100 rows were rejected$"):
         start("streaming.py", "--CONFIG", CONFIG)
+
+
+@pytest.fixture
+def account(monkeypatch):
+    """Glue with the trigger that Terraform makes, started."""
+    with moto_server() as aws:
+        for name, value in {**CREDENTIALS, "AWS_ENDPOINT_URL": aws.url}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.delenv("AWS_DEFAULT_REGION")  # nobody promises that a Glue job has it
+        made = aws.client("glue")
+        made.create_job(Name="orders", Role="arn:aws:iam::1:role/orders", Command={"Name": "gluestreaming"})
+        schedule = {"Type": "SCHEDULED", "Schedule": "cron(0/15 * * * ? *)", "StartOnCreation": True}
+        made.create_trigger(Name="orders", Actions=[{"JobName": "orders"}], **schedule)
+        yield aws
+
+
+def state_of(account) -> str:
+    return account.client("glue").get_trigger(Name="orders")["Trigger"]["State"]
+
+
+TRIGGER = ["--TRIGGER", f"arn:aws:glue:{REGION}:123456789012:trigger/orders"]
+
+
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [
+        (ConfigError("no such rule"), "DEACTIVATED"),
+        (QualityStop("60 of 100 rows were rejected"), "DEACTIVATED"),
+        (DataLossError("3 rows expired"), "DEACTIVATED"),
+        (SourceError("the stream does not answer"), "ACTIVATED"),
+        (SinkError("S3 does not answer"), "ACTIVATED"),
+    ],
+)
+def test_run_that_no_start_can_mend_stops_its_trigger_and_another_does_not(start, monkeypatch, account, error, state):
+    def stop(*_args, **_how):
+        raise error
+
+    monkeypatch.setattr(running, "run", stop)
+    with pytest.raises(glue.JobFailed, match=f"^exit code {error.exit_code}: "):
+        start("streaming.py", "--CONFIG", CONFIG, *TRIGGER)
+    assert state_of(account) == state
+
+
+def test_configuration_that_cannot_be_read_stops_the_trigger_too(start, account):
+    with pytest.raises(glue.JobFailed, match="exit code 2"):
+        start("streaming.py", "--CONFIG", "nowhere.yaml", *TRIGGER)
+    assert state_of(account) == "DEACTIVATED"
+
+
+def test_run_that_ends_well_leaves_its_trigger(start, runs, account):
+    start("streaming.py", "--CONFIG", CONFIG, *TRIGGER)
+    assert len(runs) == 1
+    assert state_of(account) == "ACTIVATED"
+
+
+def test_trigger_that_cannot_be_stopped_does_not_hide_why_the_run_ended(start, account, caplog):
+    account.fail("POST", "AWSGlue.StopTrigger", status=400, code="AccessDeniedException")
+    with pytest.raises(glue.JobFailed, match=r"exit code 2: .*nowhere\.yaml"):
+        start("streaming.py", "--CONFIG", "nowhere.yaml", *TRIGGER)
+    assert "the trigger could not be stopped" in caplog.text
+    assert state_of(account) == "ACTIVATED"
+
+
+def test_codes_that_stop_the_trigger_are_those_that_the_guarantees_say_no_start_mends():
+    table = (REPOSITORY / "docs/guarantees.md").read_text().partition("## Exit codes")[2]
+    assert {int(code) for code in re.findall(r"^\| (\d+) \|.*\| no: [^|]*\|$", table, re.MULTILINE)} == glue.FINAL
 
 
 def test_configuration_that_is_not_there_fails_the_job(start):

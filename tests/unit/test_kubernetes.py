@@ -156,6 +156,23 @@ def test_image_is_this_version():
     assert all(container_of(template)["image"] == image["name"] for template in TEMPLATES.values())
 
 
+def test_cluster_opens_the_ports_that_it_tells_spark_and_its_settings_are_known(monkeypatch):
+    (patch,) = yaml.safe_load_all((FOLDER / "cluster/deployment.yaml").read_text())
+    (environment, *arguments) = (each["value"] for each in patch)
+    for name, value in {**ENVIRONMENT, **SETTINGS}.items():
+        monkeypatch.setenv(name, value)
+    for entry in environment:
+        monkeypatch.setenv(entry["name"], entry.get("value", "10.0.0.7"))
+    command = [*container_of(DEPLOYMENT["spec"]["template"])["args"][1:], *arguments]
+    given = streaming_cli._parser().parse_args(command)
+    loaded, _ = load_all(str(REPOSITORY / "conf" / "production.yaml"), given.overrides)
+    assert loaded.config.spark.master == "spark://spark-master.spark:7077"
+    conf = loaded.config.spark.conf
+    (policy,) = yaml.safe_load_all((FOLDER / "cluster/networkpolicy.yaml").read_text())
+    opened = [port["port"] for each in policy if "ingress" in each["path"] for port in each["value"]["ports"]]
+    assert [int(conf[f"spark.driver.{name}"]) for name in ("port", "blockManager.port")] == opened
+
+
 def test_every_file_is_part_of_it():
     parts = [FOLDER, *(path.parent for path in FOLDER.glob("*/kustomization.yaml"))]
     named = {Path(part, name) for part in parts for name in _named(part / "kustomization.yaml")}

@@ -40,10 +40,25 @@ def test_only_publishing_may_write(workflow):
         assert "timeout-minutes" in job
 
 
+def test_actions_of_a_release_are_commits_but_for_the_one_with_its_reason_beside_it():
+    text = (REPOSITORY / ".github/workflows/release.yml").read_text()
+    used = re.findall(r"((?:^ +#.*\n)?)^ +- uses: (\S+)(.*)$", text, re.MULTILINE)
+    assert len(used) > 5
+    moving = [(reason, action) for reason, action, _ in used if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", action)]
+    assert [action for _, action in moving] == ["pypa/gh-action-pypi-publish@release/v1"]
+    assert all(reason.strip() for reason, _ in moving)
+    assert all(re.fullmatch(r" # v\d+\.\d+\.\d+", version) for _, action, version in used if "@release" not in action)
+
+
+def test_every_list_that_something_is_installed_from_is_in_a_list_of_parts():
+    described = set(re.findall(r"cyclonedx-py requirements (\S+)", (REPOSITORY / "Makefile").read_text()))
+    assert described == {"deploy/requirements.txt", "deploy/image.txt", "deploy/glue/requirements.txt"}
+
+
 def test_lists_that_are_checked_for_vulnerabilities_are_all_there_are():
     pins = set(jobs(REPOSITORY / ".github/workflows/security.yml")["audit"]["strategy"]["matrix"]["pins"])
     made = {str(file.relative_to(REPOSITORY)) for file in (REPOSITORY / "deploy").rglob("requirements.txt")}
-    assert pins == made | {"requirements.lock"}
+    assert pins == made | {"requirements.lock", "deploy/image.txt"}
 
 
 def test_version_stands_in_one_place_where_the_release_looks_for_it():

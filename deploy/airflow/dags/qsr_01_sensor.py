@@ -12,7 +12,6 @@ from typing import Any
 
 import qsr_settings
 import qsr_steps
-from airflow.providers.amazon.aws.sensors.s3 import S3KeySensor
 from airflow.providers.common.compat.sdk import DAG, AirflowFailException, AirflowSkipException, task, task_group
 
 
@@ -56,14 +55,13 @@ with DAG(
     tags=["qsr"],
     **qsr_steps.deadline(timedelta(hours=3)),
 ):
-    waited = S3KeySensor(
+    waited = qsr_steps.UploadsSensor(
         task_id="wait_for_uploads",
         bucket_key="{{ qsr().uploads_uri }}*.csv*",
         wildcard_match=True,
         deferrable=True,
         poke_interval=30,
         timeout=14 * 60,  # then the next run waits on
-        soft_fail=True,
         aws_conn_id=qsr_settings.AWS,
     )
     found = qsr_steps.new_uploads()

@@ -48,7 +48,10 @@ with DAG(
         target_time="{{ data_interval_end + macros.timedelta(minutes=20) }}",  # it holds a file for 15 minutes at most
     )
     found = qsr_steps.new_uploads()
-    gate = qsr_steps.BatchCommand(task_id="gate", job="ingest", command="validate", uploads=found)
+    # In the pool, too: 01 loads by the same Glue job, of which Glue runs one at a time.
+    gate = qsr_steps.BatchCommand(
+        task_id="gate", job="ingest", command="validate", uploads=found, pool=qsr_settings.POOL
+    )
     ingest = qsr_steps.BatchCommand(
         task_id="load", job="backfill", command="backfill --skip-existing", uploads=found, pool=qsr_settings.POOL
     )

@@ -22,9 +22,11 @@ from airflow.providers.amazon.aws.hooks.sns import SnsHook
 from airflow.providers.amazon.aws.notifications.sns import SnsNotifier
 from airflow.providers.amazon.aws.operators.athena import AthenaOperator
 from airflow.providers.amazon.aws.operators.glue import GlueJobOperator
+from airflow.providers.amazon.aws.sensors.s3 import S3KeySensor
 from airflow.providers.common.compat.sdk import (
     AirflowException,
     AirflowFailException,
+    AirflowSensorTimeout,
     AirflowSkipException,
     Context,
     task,
@@ -37,6 +39,10 @@ MENDED_FIRST: Final = frozenset({1, UNUSABLE, GATE_FAILED, 5})  # "start again? 
 SUFFIXES: Final = (".csv", ".csv.gz")
 _EXIT: Final = re.compile(r"exit code (\d+)(?:[:,] (.*))?", re.DOTALL)  # how deploy/glue's scripts end a failed run
 _GONE: Final = "there is no file"  # another run took it after this one had looked: the next try looks again
+_REFUSED: Final = re.compile("concurrent runs", re.IGNORECASE)  # "exceeded": Glue's guide, "Job run statuses"
+_RUNS: Final = (
+    1000  # of a week, as long as a streaming run may last: one refused run every quarter of an hour, and others
+)
 _LIVE: Final = frozenset({"STARTING", "RUNNING", "STOPPING", "WAITING"})
 
 
@@ -165,6 +171,21 @@ class BatchCommand(GlueJobOperator):
         return code == GATE_FAILED or (code == UNUSABLE and names_it and _GONE not in message)
 
 
+class UploadsSensor(S3KeySensor):
+    """Waits in the triggerer until a file is there; skips when none came in time.
+
+    Not by `soft_fail`, which Airflow 3.0 does not apply to a time that ran out in the triggerer, and which would skip over a
+    bucket that cannot be read as well.
+    """
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """What the trigger brought."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except AirflowSensorTimeout as ended:
+            raise AirflowSkipException("no CSV file came in this run's time") from ended
+
+
 class PublishQuery(AthenaOperator):
     """The answer of a named query as CSV below `published/` of the work bucket: by Athena, or by DuckDB on the worker.
 
@@ -275,15 +296,22 @@ def move(upload: dict[str, str], folder: str) -> str | None:
         return target if hook.head_object(to_key, to_bucket) else None  # an earlier try came so far
     if found["ETag"].strip('"') != upload["etag"]:
         return upload["path"]
-    hook.get_conn().copy({"Bucket": bucket, "Key": key}, to_bucket, to_key)
+    as_a_new_one = {"TaggingDirective": "REPLACE"}  # tags stay behind, as copying them takes two more permissions
+    hook.get_conn().copy({"Bucket": bucket, "Key": key}, to_bucket, to_key, ExtraArgs=as_a_new_one)
     hook.delete_objects(bucket, key)
     return target
 
 
 def last_run(job: str) -> dict[str, Any] | None:
-    """The newest run of a Glue job, None when it never ran."""
-    runs = GlueJobHook(aws_conn_id=qsr_settings.AWS).get_conn().get_job_runs(JobName=job, MaxResults=10)["JobRuns"]
-    return max(runs, key=lambda run: run["StartedOn"], default=None)
+    """The run of a Glue job that is under way, else its newest; None when it never ran.
+
+    A trigger that fires while the job runs leaves a run that Glue refused, which tells nothing and is passed over.
+    """
+    pages = GlueJobHook(aws_conn_id=qsr_settings.AWS).get_conn().get_paginator("get_job_runs")
+    found = pages.paginate(JobName=job, PaginationConfig={"MaxItems": _RUNS, "PageSize": 200})
+    runs = [run for page in found for run in page["JobRuns"] if not _REFUSED.search(run.get("ErrorMessage", ""))]
+    live = [run for run in runs if is_live(run)]
+    return max(live or runs, key=lambda run: run["StartedOn"], default=None)
 
 
 def is_live(run: dict[str, Any] | None) -> bool:

@@ -18,6 +18,7 @@ data "aws_ssm_parameter" "ubuntu" {
 }
 
 data "aws_region" "current" {}
+data "aws_partition" "current" {}
 
 locals {
   first_start = templatefile("${path.module}/first_start.sh.tftpl", {
@@ -32,7 +33,7 @@ locals {
 # What the host fetches: the DAGs, the lock of what they need, and the variable that they read, which says what was made here.
 resource "aws_s3_object" "dag" {
   # checkov:skip=CKV_AWS_186: Objects take the bucket's encryption, which is the KMS key where there is one.
-  for_each = fileset(var.dags, "**/*.py")
+  for_each = fileset(var.dags, "**/{*.py,.airflowignore}")
 
   bucket  = var.bucket
   key     = "${var.prefix}/dags/${each.key}"
@@ -123,7 +124,7 @@ data "aws_iam_policy_document" "assume" {
 }
 
 resource "aws_iam_role" "this" {
-  name               = var.name
+  name               = "${var.name}-${data.aws_region.current.name}" # roles and profiles are of all regions
   description        = "The Airflow host"
   assume_role_policy = data.aws_iam_policy_document.assume.json
 }
@@ -131,7 +132,7 @@ resource "aws_iam_role" "this" {
 # AWS's own policy for SSM's agent: sessions without an open port.
 resource "aws_iam_role_policy_attachment" "ssm" {
   role       = aws_iam_role.this.name
-  policy_arn = "arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"
+  policy_arn = "arn:${data.aws_partition.current.partition}:iam::aws:policy/AmazonSSMManagedInstanceCore"
 }
 
 data "aws_iam_policy_document" "this" {
@@ -163,6 +164,6 @@ resource "aws_iam_role_policy" "this" {
 }
 
 resource "aws_iam_instance_profile" "this" {
-  name = var.name
+  name = aws_iam_role.this.name
   role = aws_iam_role.this.name
 }

@@ -45,6 +45,23 @@ data "aws_iam_policy_document" "topic" {
     }
   }
 
+  # Without a condition, as EventBridge gives SNS neither the rule nor the account to compare (EventBridge's guide, "Amazon SNS
+  # permissions": a topic's policy must have no condition for it). So it is only this topic, which wakes nobody up.
+  dynamic "statement" {
+    for_each = each.key == "ticket" ? [1] : []
+
+    content {
+      sid       = "FailedJobs"
+      actions   = ["sns:Publish"]
+      resources = [aws_sns_topic.this[each.key].arn]
+
+      principals {
+        type        = "Service"
+        identifiers = ["events.amazonaws.com"]
+      }
+    }
+  }
+
   statement {
     sid       = "TlsOnly"
     effect    = "Deny"
@@ -82,7 +99,7 @@ resource "aws_sns_topic_subscription" "email" {
 resource "aws_budgets_budget" "this" {
   count = var.budget_usd > 0 ? 1 : 0
 
-  name         = var.name
+  name         = "${var.name}-${var.region}" # budgets are of all regions
   budget_type  = "COST"
   limit_amount = tostring(var.budget_usd)
   limit_unit   = "USD"

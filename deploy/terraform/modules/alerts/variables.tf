@@ -33,6 +33,11 @@ variable "streaming_enabled" {
   type        = bool
 }
 
+variable "batch_jobs" {
+  description = "Names of the Glue batch jobs whose failures are told."
+  type        = list(string)
+}
+
 variable "opening_hours" {
   description = "Hours (UTC) in which orders must arrive."
   type        = object({ from = number, until = number })

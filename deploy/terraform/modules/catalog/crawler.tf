@@ -49,7 +49,7 @@ data "aws_iam_policy_document" "crawler_assume" {
 resource "aws_iam_role" "crawler" {
   count = var.crawler_schedule == null ? 0 : 1
 
-  name               = "${var.name}-crawler"
+  name               = "${var.name}-crawler-${data.aws_region.current.name}" # roles are of all regions
   assume_role_policy = data.aws_iam_policy_document.crawler_assume.json
 }
 

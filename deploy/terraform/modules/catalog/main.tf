@@ -12,6 +12,8 @@ terraform {
   }
 }
 
+data "aws_region" "current" {}
+
 locals {
   simple = { for column in var.dataset.columns : column.name => lower(replace(column.type, "/\\s+/", "")) }
 
@@ -46,7 +48,7 @@ locals {
 
   # Properties as `batch_app catalog ddl` writes them.
   projection = {
-    for name, table in local.tables : name => {
+    for name, table in var.projection_since == null ? {} : local.tables : name => {
       "projection.enabled"                    = "true"
       "projection.input_source.type"          = "enum"
       "projection.input_source.values"        = "stream,batch"

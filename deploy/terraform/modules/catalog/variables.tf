@@ -39,8 +39,9 @@ variable "partitions" {
 }
 
 variable "projection_since" {
-  description = "First day that a projection knows, YYYY-MM-DD."
+  description = "First day that a projection knows, YYYY-MM-DD; null with registered partitions."
   type        = string
+  default     = null
 }
 
 variable "crawler_schedule" {

@@ -11,6 +11,8 @@ terraform {
   }
 }
 
+data "aws_region" "current" {}
+
 locals {
   logs = "/aws-glue/jobs/${var.name}"
 
@@ -40,9 +42,10 @@ resource "aws_glue_job" "this" {
   connections       = var.connections
 
   # Streaming: 10,080 minutes is the most there is, and the maintenance window restarts the job before (Glue guide, "Maintenance
-  # windows"). A job that ends nevertheless is started again by its retries, then by the schedule below.
+  # windows"). A job that ends nevertheless is started again by the schedule below. Retries, which know no exit code, would start it
+  # after those that forbid it, too (docs/guarantees.md).
   timeout            = var.streaming ? 10080 : var.timeout_minutes
-  max_retries        = var.max_retries
+  max_retries        = 0
   maintenance_window = var.streaming ? var.maintenance_window : null
 
   command {
@@ -103,7 +106,7 @@ data "aws_iam_policy_document" "assume" {
 }
 
 resource "aws_iam_role" "this" {
-  name               = var.name
+  name               = "${var.name}-${data.aws_region.current.name}" # roles are of all regions
   description        = "Glue job ${var.name}"
   assume_role_policy = data.aws_iam_policy_document.assume.json
 }

@@ -61,12 +61,6 @@ variable "timeout_minutes" {
   default     = 120
 }
 
-variable "max_retries" {
-  description = "How often Glue starts a failed run again by itself."
-  type        = number
-  default     = 0
-}
-
 variable "maintenance_window" {
   description = "Streaming: Day:Hour in UTC, within three hours of which Glue may restart the job."
   type        = string

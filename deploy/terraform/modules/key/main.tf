@@ -35,7 +35,7 @@ data "aws_iam_policy_document" "this" {
   }
 
   statement {
-    sid       = "AlarmsToTopic" # CloudWatch and EventBridge publish to the encrypted topic
+    sid       = "AlarmsToTopic" # CloudWatch and budgets publish to the encrypted topic, S3 to the encrypted queue
     actions   = ["kms:Decrypt", "kms:GenerateDataKey*"]
     resources = ["*"] # in a key policy: this key
 
@@ -48,6 +48,17 @@ data "aws_iam_policy_document" "this" {
       test     = "StringEquals"
       variable = "aws:SourceAccount"
       values   = [local.account]
+    }
+  }
+
+  statement {
+    sid       = "EventsToTopic" # no condition: SNS's guide on keys says that none holds for EventBridge
+    actions   = ["kms:Decrypt", "kms:GenerateDataKey*"]
+    resources = ["*"] # in a key policy: this key
+
+    principals {
+      type        = "Service"
+      identifiers = ["events.amazonaws.com"]
     }
   }
 

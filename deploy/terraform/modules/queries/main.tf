@@ -52,8 +52,8 @@ resource "aws_athena_named_query" "this" {
   query       = each.value.sql
 }
 
-# Each query as a view, too. Athena makes a view from a statement only, since it works out the columns' types itself: run each once
-# (`aws athena start-query-execution`, or a click), and again when the query changes.
+# For each query the statement that makes a view of it. Terraform stores it and does not run it: Athena works out a view's columns when
+# it makes one. README.md has the loop that runs them all; it is run again when a query changes.
 resource "aws_athena_named_query" "view" {
   for_each = local.queries
 

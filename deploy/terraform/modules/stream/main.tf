@@ -12,6 +12,7 @@ terraform {
 }
 
 data "aws_caller_identity" "current" {}
+data "aws_region" "current" {}
 
 resource "aws_kinesis_stream" "this" {
   name             = var.name
@@ -19,6 +20,9 @@ resource "aws_kinesis_stream" "this" {
   shard_count      = var.mode == "PROVISIONED" ? var.shards : null
   encryption_type  = "KMS"
   kms_key_id       = var.kms_key_arn == null ? "alias/aws/kinesis" : var.kms_key_arn
+
+  # The service registers its fan-out consumer itself, and Kinesis removes no stream that has one unless it is told to.
+  enforce_consumer_deletion = true
 
   stream_mode_details {
     stream_mode = var.mode
@@ -101,7 +105,7 @@ data "aws_iam_policy_document" "assume" {
 }
 
 resource "aws_iam_role" "firehose" {
-  name               = "${var.name}-firehose"
+  name               = "${var.name}-firehose-${data.aws_region.current.name}" # roles are of all regions
   assume_role_policy = data.aws_iam_policy_document.assume.json
 }
 
