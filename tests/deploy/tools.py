@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 
 import pytest
 
-REQUIRED = os.environ.get("QSR_REQUIRE_TOOLS") == "1"  # the targets of the Makefile say so
+from tests.tools import REQUIRED
 
 
 def needs(there: object, what: str) -> pytest.MarkDecorator:
