@@ -13,7 +13,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from streaming_app.config import Loaded
 from streaming_app.config.connectors import PYTHON
-from streaming_app.config.models import KinesisConfig, SourceName
+from streaming_app.config.models import Config, KinesisConfig, SourceName
 from streaming_app.errors import ConfigError
 from streaming_app.journal.suites import SuiteBindings
 from streaming_app.pipeline import RowRule, process, process_keyed
@@ -232,6 +232,14 @@ def _foreign(config: KinesisConfig, run: RunOptions) -> Connector:
     return connector_of(config, Place(*resolved(endpoint)))
 
 
+def _slots_of_stream(config: Config, slots: int) -> int:
+    """In how many tasks at once the stream is read: one slot is left to the files, where there are both.
+
+    While Kinesis refuses its calls, tasks wait inside for `throttle_timeout`; in all slots they would stop the files as well.
+    """
+    return max(1, slots - 1) if slots and config.sources.csv.enabled else slots
+
+
 def _source_options(loaded: Loaded, source: str, checkpoint: str, run: RunOptions) -> dict[str, str]:
     config, dataset = loaded.config, loaded.dataset
     storage = config.lake.s3.storage_options()
@@ -245,7 +253,7 @@ def _source_options(loaded: Loaded, source: str, checkpoint: str, run: RunOption
             drain_path=run.drain_path,
             available_now=run.available_now,
             until=run.until,
-            parallelism=run.parallelism,
+            parallelism=_slots_of_stream(config, run.parallelism),
         )
     return csv_options(
         config.sources.csv,
