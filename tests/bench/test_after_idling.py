@@ -1,7 +1,7 @@
 """The first record after a pause, from the stream to a file that a query can see; the service is the real one.
 
-    pytest tests/bench/test_after_idling.py -s            # one pause of 20 s and two short ones
-    pytest tests/bench/test_after_idling.py -s --long     # three of 60 s
+    pytest --drills tests/bench/test_after_idling.py -s            # one pause of 20 s and two short ones
+    pytest --drills tests/bench/test_after_idling.py -s --long     # three of 60 s
 
 The goal is 2 s. On a machine that others use, too, it may be missed by a service that does not idle at all; so what is held is
 the best of three against the goal, or against what records take there that come one after the other.
@@ -19,7 +19,7 @@ from streaming_app.producer import events
 from tests.fault.rig import STREAM, Rig
 from tests.strict_kinesis import strict_kinesis
 
-pytestmark = [pytest.mark.spark, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.drill, pytest.mark.spark, pytest.mark.timeout(600)]
 GOAL = 2.0  # seconds
 SETTINGS = {"sources.csv.enabled": "false"}
 
