@@ -60,6 +60,7 @@ def run(
         on_signal(stop.set)
         _hold_lake_schema(loaded)
         spark = build_session(loaded.config)
+        logs.pass_on(loaded.config.logging, spark.sparkContext.environment)
         ensure_s3a(spark, loaded.config)  # only here: nothing but a streaming query has a checkpoint
         on_signal(stop.set)  # Spark puts a Ctrl-C handler of its own in place
         streams.register(spark)

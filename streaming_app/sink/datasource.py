@@ -22,6 +22,7 @@ from pyspark.sql.types import StructType
 
 from streaming_app.errors import ConfigError
 from streaming_app.journal.keys import Segment
+from streaming_app.runtime import logs
 from streaming_app.schema import CLEAN, DEAD_DATE, DEAD_LETTER, INGESTED_AT, Decoded, Judged, Keyed, Stage
 from streaming_app.sink.commit import Committer, TaskResult
 from streaming_app.sink.duplicates import Duplicates
@@ -75,6 +76,7 @@ class LakeStreamWriter(DataSourceStreamArrowWriter):
 
     def write(self, iterator: Iterator[pa.RecordBatch]) -> WriterCommitMessage:
         """Stage one task's rows."""
+        logs.inherit(self._options.source)
         task = TaskWriter(self._options)
         try:
             for batch in iterator:
@@ -86,6 +88,7 @@ class LakeStreamWriter(DataSourceStreamArrowWriter):
 
     def commit(self, messages: Sequence[WriterCommitMessage | None], batchId: int) -> None:  # noqa: N803
         """Make the batch part of the lake."""
+        logs.inherit(self._options.source)
         Committer(self._options).commit(_results(messages), batchId)
 
     def abort(self, messages: Sequence[WriterCommitMessage | None], batchId: int) -> None:  # noqa: N803

@@ -20,7 +20,9 @@ def test_files_are_read_while_tasks_wait_for_the_stream(tmp_path):
             rig.wait_for(lambda: len(kinesis.records(STREAM)) > 4000 and rig.committed() > 200, timeout=240)
             rig.rest()
             kinesis.set(throttle=1.0)  # so much is left that a micro-batch is under way, and its tasks wait from now on
-            rig.wait_for(lambda: "still failing" in rig.log.read_text(errors="replace"))
+            rig.wait_for(
+                lambda: ("kinesis", "still failing") in {(line["source"], line["message"][:13]) for line in rig.lines()}
+            )
             rig.drop_file("meanwhile.csv", seed=3)
             rig.wait_for(lambda: set(rig.csv_positions) <= set(rig.positions()))
             assert len(rig.positions()) < len(kinesis.records(STREAM))

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -92,6 +95,24 @@ def test_plain_line_is_for_people():
     assert "csv#7" in logs.PlainFormatter().format(record(source="csv", batch=7, read=3))
     assert logs.as_json(LoggingConfig(format="json"))
     assert not logs.as_json(LoggingConfig(format="plain"))
+
+
+def test_processes_that_spark_starts_log_as_the_service_does():
+    environment: dict[str, str] = {}
+    logs.pass_on(LoggingConfig(format="json", level="INFO"), environment)
+    code = (
+        "import logging; from streaming_app.runtime import logs; logs.inherit('kinesis'); logs.inherit('csv')\n"
+        "logging.getLogger('streaming_app.x').info('begins at %s', 'a place', extra=logs.fields(batch=3))\n"
+        "logging.getLogger('streaming_app.x').debug('not at this level')"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **environment}, check=True
+    )
+    (line,) = ran.stderr.splitlines()
+    told = json.loads(line)
+    assert (told["message"], told["source"], told["batch"]) == ("begins at a place", "csv", 3)
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not ran.stderr  # a query of somebody else's: its logging is its own
 
 
 def test_java_options_of_the_configuration_are_added_to_ours():

@@ -18,11 +18,13 @@ from pyspark.sql.datasource import DataSource, DataSourceStreamReader, InputPart
 from pyspark.sql.types import StructType
 
 from streaming_app.errors import SourceError
+from streaming_app.runtime import logs
 from streaming_app.sources.csv_files.epochs import EpochPartition, Epochs
 from streaming_app.sources.csv_files.options import CsvOptions, parse_options
 from streaming_app.sources.csv_files.reading import Reader
 
 FORMAT: Final = "csv-files"
+_LOGGED_AS: Final = "csv"
 
 
 class CsvFilesDataSource(DataSource):
@@ -69,9 +71,11 @@ class CsvStreamReader(DataSourceStreamReader):
     def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
         if not isinstance(partition, EpochPartition):
             raise SourceError(f"{partition!r} is no partition of this source")
+        logs.inherit(_LOGGED_AS)
         return Reader.of(self._options).read_all(partition.epoch, partition.files)
 
     def _epochs(self) -> Epochs:
         if self._driver is None:
+            logs.inherit(_LOGGED_AS)
             self._driver = Epochs(self._options)
         return self._driver

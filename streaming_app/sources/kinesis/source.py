@@ -20,6 +20,7 @@ from pyspark.sql.types import StructType
 
 from streaming_app.config.positions import stream_name
 from streaming_app.errors import SourceError
+from streaming_app.runtime import logs
 from streaming_app.schema import Dataset
 from streaming_app.sources.kinesis.client import DECODING
 from streaming_app.sources.kinesis.context import Context, context_of
@@ -32,6 +33,7 @@ from streaming_app.sources.kinesis.reading import ShardRead
 
 FORMAT: Final = "kinesis-py"
 DECODED_FORMAT: Final = "kinesis-py-decoded"
+_LOGGED_AS: Final = "kinesis"
 
 
 class KinesisDataSource(DataSource):
@@ -96,10 +98,12 @@ class KinesisStreamReader(DataSourceStreamReader):
     def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
         if not isinstance(partition, EpochPartition):
             raise SourceError(f"{partition!r} is no partition of this source")
+        logs.inherit(_LOGGED_AS)
         return read_partition(context_of(self._options), partition)
 
     def _epochs(self) -> Epochs:
         if self._driver is None:
+            logs.inherit(_LOGGED_AS)
             self._driver = Epochs(context_of(self._options))
         return self._driver
 
