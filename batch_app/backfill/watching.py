@@ -11,16 +11,21 @@ from streaming_app.errors import IngestError
 
 @contextmanager
 def watched(count: Callable[[], int], tell: Callable[[int], None] | None, every: float) -> Iterator[None]:
-    """Counts every so many seconds, in a thread, and tells; a count that fails is left out. Without anybody to tell, nothing."""
+    """Counts every so many seconds, in a thread, and tells; a count that fails is left out. Without anybody to tell, nothing.
+
+    What is told never becomes less: in the end the batch is sealed, and its files are no longer counted among those under way.
+    """
     if tell is None:
         yield
         return
     over = threading.Event()
 
     def watch() -> None:
+        most = 0
         while not over.wait(every):
             with suppress(IngestError):
-                tell(count())
+                most = max(most, count())
+                tell(most)
 
     thread = threading.Thread(target=watch, name="backfill-progress", daemon=True)
     thread.start()
