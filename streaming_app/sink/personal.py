@@ -23,9 +23,8 @@ _HASH: Final = "hmac:"
 _HASHED: Final = re.compile(r"hmac:[0-9a-f]{32}")  # what is hashed already, in a dead letter that is replayed
 _DIGITS: Final = 32  # hex digits of HMAC-SHA256: 128 bits tell any number of customers apart
 SHORT: Final = 4  # characters: a shorter value is looked for as a field only, not anywhere in the text
-WITHHELD: Final = re.compile(
-    r"\[withheld: may hold personal data; \d+ characters, see source_position\]"
-)  # as `withheld` makes it
+# As `withheld` makes it.
+WITHHELD: Final = re.compile(r"\[withheld: may hold personal data; \d+ characters, see source_position\]")
 _BOM: Final = "\ufeff"
 _FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -87,13 +86,14 @@ class PersonalData:
         if not treated:
             return raw
         text = _in_json(raw, treated) if raw.lstrip(_BOM + " \t\r\n").startswith("{") else None
+        instead = str.replace if text is None else replaced_in_json
         if text is None:
             text = self._in_csv(raw, {str(values[name]): shown for name, shown in treated.items()})
         if text is None:
             return withheld(raw)
         for name, shown in treated.items():
             value = str(values[name])
-            text = text.replace(value, shown) if len(value) >= SHORT and value != shown else text
+            text = instead(text, value, shown) if len(value) >= SHORT and value != shown else text
         return text
 
     def _in_csv(self, raw: str, shown: Mapping[str, str]) -> str | None:
@@ -117,6 +117,17 @@ def _in_json(raw: str, shown: Mapping[str, str]) -> str | None:
     if not shown.keys() <= fields.keys():
         return None
     return msgspec.json.encode({name: shown.get(name, value) for name, value in fields.items()}).decode()
+
+
+def replaced_in_json(text: str, value: str, shown: str) -> str:
+    """JSON, still, with `shown` in place of a value wherever its characters stand, escaped as JSON has them.
+
+    Escapes are gone over one by one, so that none is cut in two; where the value begins inside of one it goes as a whole.
+    """
+    escaped = msgspec.json.encode(value).decode()[1:-1]
+    begun = "" if escaped.startswith("\\") else r"(?:\\(?:u[0-9a-fA-F]{0,3})?)?"
+    pattern = rf"({begun}{re.escape(escaped)})|\\(?:u[0-9a-fA-F]{{4}}|.)"
+    return re.sub(pattern, lambda found: shown if found[1] is not None else found[0], text)
 
 
 def _plain(field: bytes) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -102,6 +102,12 @@ TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1
 
 
 @given(value=TEXT, other=TEXT)
+@example(value='"000', other="000")
+@example(value='000"', other="000")
+@example(value="n000", other="\n000")
+@example(value="00e9ab", other="\u00e9ab")
+@example(value="\\" * 4, other="\\" * 7)
+@example(value='"000', other='a "000 b')
 def test_no_event_shows_the_value_whatever_it_is(orders, value, other):
     raw = json.dumps({"order_id": other, "customer_id": value})
     made = raw_of(personal(orders, customer_id="mask"), dead(raw, customer_id=value))

@@ -7,7 +7,7 @@ any depth, in a CSV row by the header of its file. Fields of other names are sho
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import msgspec
@@ -15,7 +15,7 @@ import msgspec
 from streaming_app.decode.csv_header import split_fields
 from streaming_app.decode.csv_records import field_pattern
 from streaming_app.schema import Dataset
-from streaming_app.sink.personal import MASKED, SHORT, WITHHELD, withheld
+from streaming_app.sink.personal import MASKED, SHORT, WITHHELD, replaced_in_json, withheld
 
 _BASE64: Final = "base64"
 _DEEPEST: Final = 8  # levels of JSON that are looked into: each one parses all below it anew
@@ -60,7 +60,7 @@ class Masking:
             made = msgspec.json.encode(self._value(text, _DEEPEST, values)).decode()
         except (msgspec.DecodeError, RecursionError, _TooDeepError):
             return None
-        return _without(made, (msgspec.json.encode(value).decode()[1:-1] for value in values))
+        return _without(made, values, replaced_in_json)
 
     def _value(self, value: msgspec.Raw, deepest: int, values: list[str]) -> Any:
         """JSON as it was written, but for personal fields; what stood in these goes into `values`."""
@@ -85,7 +85,7 @@ class Masking:
             return None
         found = {place: _plain(fields[place]) for place in self._hidden(names, len(fields)) if fields[place]}
         shown = [MASKED.encode() if place in found else field for place, field in enumerate(fields)]
-        return _without(self._delimiter.join(shown).decode(), found.values()) if found else raw
+        return _without(self._delimiter.join(shown).decode(), found.values(), str.replace) if found else raw
 
     def _is_sound(self, fields: list[bytes], raw: str) -> bool:
         """Whether the fields are all of the row, and every quote that opens one closes it."""
@@ -107,7 +107,7 @@ def _plain(field: bytes) -> str:
     return (field[1:-1].replace(b'""', b'"') if field[:1] == b'"' else field).decode()
 
 
-def _without(text: str, values: Iterable[str]) -> str:
+def _without(text: str, values: Iterable[str], instead: Callable[[str, str, str], str]) -> str:
     for value in sorted(values, key=len, reverse=True):
-        text = text.replace(value, MASKED) if len(value) >= SHORT else text
+        text = instead(text, value, MASKED) if len(value) >= SHORT else text
     return text
