@@ -81,6 +81,10 @@ class AuditDifference(IngestError):
     """Ledger, read log and files disagree."""
 
 
+# Starting again would meet the same: neither the service nor what starts it on a schedule tries.
+FINAL: Final = (ConfigError, DataLossError, QualityStop)
+
+
 def repeated_in(text: str) -> IngestError | None:
     """Our own error out of what Spark made of one that a worker raised: it crosses processes as text. None without one."""
     match = _REPEATED.search(text)

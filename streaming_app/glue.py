@@ -20,10 +20,11 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequenc
 from contextlib import contextmanager
 from typing import Final
 
+from streaming_app import errors
 from streaming_app.errors import ConfigError, IngestError
 
 OPTIONAL: Final = ("SET", "ENVIRONMENT")
-FINAL: Final = frozenset({2, 3, 5})  # "start again? no", docs/guarantees.md
+FINAL: Final = frozenset(kind.exit_code for kind in errors.FINAL)  # "start again? no", docs/guarantees.md
 _LOG: Final = logging.getLogger(__name__)
 _TRUTH: Final = {"true": True, "false": False}
 Resolve = Callable[[list[str], list[str]], Mapping[str, str]]  # awsglue.utils.getResolvedOptions
@@ -102,10 +103,7 @@ def _stop(trigger: str) -> None:
     _, _, _, region, _, name = trigger.split(":", 5)
     try:
         boto3.client("glue", region_name=region).stop_trigger(Name=name.removeprefix("trigger/"))
-    except (
-        BotoCoreError,
-        ClientError,
-    ):  # the run's own error must reach Glue; the run that is started then tries again
+    except (BotoCoreError, ClientError):  # the run's own error must reach Glue, and the next run tries again
         _LOG.exception("the trigger could not be stopped", extra={"trigger": trigger})
     else:
         _LOG.error("the trigger was stopped: mend what this run says, then start both", extra={"trigger": trigger})

@@ -26,7 +26,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 from streaming_app import errors
 from streaming_app.alerts import Alert
 from streaming_app.config.models import ServiceConfig
-from streaming_app.errors import ConfigError, DataLossError, IngestError, QualityStop, SourceError
+from streaming_app.errors import IngestError, SourceError
 from streaming_app.events import EventKind, SourceEvent
 from streaming_app.quality import Suite
 from streaming_app.runtime import logs
@@ -35,7 +35,6 @@ from streaming_app.streams import Stream
 
 LOG: Final = logging.getLogger(__name__)
 _POLL: Final = 0.2  # seconds
-_FINAL: Final = (ConfigError, DataLossError, QualityStop)  # starting again would meet the same
 
 
 class StopRequest:
@@ -226,7 +225,7 @@ class Service:
         source.query = None
         source.failures += 1
         self._on_event(SourceEvent(EventKind.FAILED, source.stream.name, error=type(error).__name__))
-        if isinstance(error, _FINAL) or source.failures > self._config.max_restarts:
+        if isinstance(error, errors.FINAL) or source.failures > self._config.max_restarts:
             LOG.error("failed for good: %s", error, extra=logs.fields(source.stream.name, failures=source.failures))
             raise error
         doubled = self._config.restart_backoff * 2 ** (source.failures - 1)

@@ -36,8 +36,8 @@ from streaming_app.sources.kinesis import (
     kinesis_options,
     parse_options,
     resolved,
+    retention_seconds,
 )
-from streaming_app.sources.kinesis.client import shared_client
 from streaming_app.thresholds import Limits, RuleLimit
 
 LOG: Final = logging.getLogger(__name__)
@@ -96,16 +96,21 @@ class Stream:
     @property
     def closed_shards(self) -> Callable[[], frozenset[str]] | None:
         """Asks Kinesis which of its shards are closed; None where our own reader reads no stream."""
-        if self.source_format != DecodedKinesisDataSource.name():
-            return None
-        return partial(closed_shards, parse_options(self.source_options, decoded=True))
+        options = self._stream_options
+        return partial(closed_shards, options) if options else None
 
     @property
     def retention(self) -> Callable[[], float] | None:
         """Asks Kinesis how many seconds it keeps a record; None where our own reader reads no stream."""
+        options = self._stream_options
+        return partial(retention_seconds, options) if options else None
+
+    @property
+    def _stream_options(self) -> KinesisOptions | None:
+        """Of our own reader of a stream."""
         if self.source_format != DecodedKinesisDataSource.name():
             return None
-        return partial(_retention, parse_options(self.source_options, decoded=True))
+        return parse_options(self.source_options, decoded=True)
 
     def start(self, spark: SparkSession) -> StreamingQuery:
         """Start the query in the FAIR pool of its own name."""
@@ -127,11 +132,6 @@ class Stream:
             .trigger(processingTime=f"{int(self.trigger_seconds * 1000)} milliseconds")
             .start()
         )
-
-
-def _retention(options: KinesisOptions) -> float:
-    """By one call that is not made again. Raises SourceError."""
-    return shared_client(options.endpoint).describe().retention_hours * 3600.0
 
 
 def register(spark: SparkSession) -> None:

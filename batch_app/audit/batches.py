@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from batch_app.audit.compactions import Compactions, Gone
-from batch_app.audit.lake import UNREADABLE, LakeFiles, open_rows
+from batch_app.audit.lake import LakeFiles, open_rows
 from batch_app.audit.report import Finding, Kind
 from batch_app.audit.tally import Counted, Tally
+from batch_app.compaction.reading import UNREADABLE
 from streaming_app.journal.ledger import Entry, LedgerFile
 from streaming_app.schema import CLEAN, DEAD_LETTER
 from streaming_app.storage import Storage

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO, Final, cast
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batch_app.compaction.reading import opened
 from streaming_app.schema import CLEAN, DEAD_LETTER, INGESTED_AT, Decoded
 from streaming_app.storage import ObjectInfo, Storage
 
 TABLES: Final = (CLEAN, DEAD_LETTER)
-UNREADABLE: Final = (pa.ArrowException, OSError, KeyError)  # what pyarrow raises for a file that is no sound Parquet
 _HIDDEN: Final = ("_", ".")  # Athena, Trino and Spark do not see such names
 _ROWS: Final = 1 << 17  # read at once
-_IN_MEMORY: Final = 32 << 20  # bytes of a file that cannot seek; a larger one goes to a temporary file
 _FILE: Final = np.dtype([("high", "<u8"), ("low", "<u8"), ("size", "<i8"), ("owned", "?")])
 
 
@@ -96,8 +93,8 @@ def _visible(info: ObjectInfo) -> bool:
 class ParquetRows:
     """One open Parquet file of the lake."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._parquet = pq.ParquetFile(file)
+    def __init__(self, file: pq.ParquetFile) -> None:
+        self._parquet = file
 
     @property
     def rows(self) -> int:
@@ -121,11 +118,5 @@ class ParquetRows:
 @contextmanager
 def open_rows(storage: Storage, key: str) -> Iterator[ParquetRows]:
     """A file's rows. Raises FileNotFoundError, and one of `UNREADABLE` for what is no Parquet file."""
-    with storage.open(key) as stream:
-        if stream.seekable():
-            yield ParquetRows(stream)
-            return
-        with tempfile.SpooledTemporaryFile(_IN_MEMORY) as copy:
-            shutil.copyfileobj(stream, copy, 1 << 20)
-            copy.seek(0)
-            yield ParquetRows(cast("BinaryIO", copy))
+    with opened(storage, key) as file:
+        yield ParquetRows(file)

@@ -12,8 +12,9 @@ from typing import Final
 import numpy as np
 
 from batch_app.audit.compactions import Compactions, Gone
-from batch_app.audit.lake import UNREADABLE, LakeFiles, open_rows
+from batch_app.audit.lake import LakeFiles, open_rows
 from batch_app.audit.report import LAKE, Finding, Findings, Kind
+from batch_app.compaction.reading import UNREADABLE
 from batch_app.dead_letters.book import Action, Book, ids_of
 from batch_app.dead_letters.selection import Selection
 from batch_app.dead_letters.table import ID, DeadLetters, fixed_ids

@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from batch_app.audit.compactions import Compactions
-from batch_app.audit.lake import TABLES, UNREADABLE, LakeFiles, open_rows
+from batch_app.audit.lake import TABLES, LakeFiles, open_rows
 from batch_app.audit.replays import ReplayAudit
 from batch_app.audit.report import LAKE, AuditReport, Finding, Findings, Kind, SourceReport
 from batch_app.audit.source import Place, Progress, SourceAudit
 from batch_app.compaction.book import CompactionBook
+from batch_app.compaction.reading import UNREADABLE
 from batch_app.tables import as_read, open_iceberg
 from streaming_app.config import Config, Loaded
 from streaming_app.errors import SinkError

@@ -7,17 +7,15 @@ compaction does meanwhile. Keys that are committed but not visible yet could not
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, Final, cast
+from typing import Any, Final, cast
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from batch_app.compaction.book import CompactionBook
+from batch_app.compaction.reading import opened
 from batch_app.compaction.seen_once import MOST_LISTINGS, OvertakenError, left_out, unclear
 from batch_app.dead_letters.book import Book
 from streaming_app.config import Config
@@ -106,11 +104,7 @@ class Present:
 
     def _keys(self, file: str) -> list[Any]:
         """None of them in a file from before the dataset had the column."""
-        with self.lake.open(file) as stream, tempfile.SpooledTemporaryFile(32 << 20) as copy:
-            if not stream.seekable():
-                shutil.copyfileobj(stream, copy, 1 << 20)
-                copy.seek(0)
-            parquet = pq.ParquetFile(stream if stream.seekable() else cast("BinaryIO", copy))
+        with opened(self.lake, file) as parquet:
             if self.key not in parquet.schema_arrow.names:
                 return []
             # A file from before the column was hashed has plain keys.

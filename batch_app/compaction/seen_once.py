@@ -9,12 +9,13 @@ from before the outputs, its last ones from after the deletion) shows neither wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Callable, Iterable
+from typing import Final, TypeVar
 
 from batch_app.compaction.book import Compaction, CompactionBook
 from streaming_app.errors import SinkError
 
+T = TypeVar("T")
 MOST_LISTINGS: Final = 5  # each is overtaken only by a compaction that was begun and carried out meanwhile
 
 
@@ -42,6 +43,27 @@ def left_out(history: Iterable[tuple[Compaction, bool]], listed: set[str]) -> se
         else:
             raise OvertakenError(entry)
     return out
+
+
+def listed_once(
+    book: CompactionBook,
+    listing: Callable[[], T],
+    keys: Callable[[T], Iterable[str]],
+    about: Callable[[str], bool] = lambda _: True,
+) -> tuple[T, set[str]]:
+    """What `listing` gives, made again until it is of one moment, and which of its keys a reader leaves out.
+
+    `about`: whether a partition's folder was listed. Raises SinkError where no listing is of one moment.
+    """
+    for _ in range(MOST_LISTINGS):
+        since = book.finished_through() + 1  # before the listing: what is done by now cannot overtake it
+        found = listing()
+        history = ((entry, stands) for entry, stands in book.history(since) if about(entry.folder))
+        try:
+            return found, left_out(history, set(keys(found)))
+        except OvertakenError as overtaken:
+            problem = overtaken
+    raise unclear(book, problem)
 
 
 def unclear(book: CompactionBook, problem: OvertakenError) -> SinkError:

@@ -44,9 +44,7 @@ _REPLAY: Final = "replay-"
 _SHARE: Final = 10  # orphans that are more than one in so many files
 _FEW: Final = 10  # of which fewer never matter
 _MIB: Final = 1 << 20
-_COMMIT: Final = (
-    3600.0  # seconds at least: metadata of a commit under way are named by nothing yet, nor is a move's document
-)
+_COMMIT: Final = 3600.0  # seconds at least: metadata of a commit, or a move's document, may be named by nothing yet
 _LOOKING: Final = "looking at the ledgers and at every file of the lake"
 _METADATA: Final = (".avro", ".metadata.json")
 

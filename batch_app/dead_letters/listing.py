@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from batch_app.compaction.book import Compaction, CompactionBook
-from batch_app.compaction.seen_once import MOST_LISTINGS, OvertakenError, left_out, unclear
+from batch_app.compaction.book import CompactionBook
+from batch_app.compaction.seen_once import listed_once
 from batch_app.dead_letters.selection import Selection
 from streaming_app.schema import DEAD_DATE, DEAD_LETTER, INPUT_SOURCE, InputSource
 from streaming_app.storage import Storage
@@ -59,18 +59,14 @@ class Listing:
         """Without the files whose rows stand in other files of the same listing, too."""
         if self.compactions is None:
             return list(self._listed(folders))
-        for _ in range(MOST_LISTINGS):
-            since = (
-                self.compactions.finished_through() + 1
-            )  # before the listing: what is done by now cannot overtake it
-            found = list(self._listed(folders))
-            try:
-                out = left_out(_about(folders, self.compactions.history(since)), {file.key for file in found})
-            except OvertakenError as overtaken:
-                problem = overtaken
-                continue
-            return [file for file in found if file.key not in out]
-        raise unclear(self.compactions, problem)
+        below = tuple(f"{folder}/" for folder in folders)
+        found, out = listed_once(
+            self.compactions,
+            lambda: list(self._listed(folders)),
+            lambda files: (file.key for file in files),
+            lambda folder: f"{folder}/".startswith(below),
+        )
+        return [file for file in found if file.key not in out]
 
     def _listed(self, folders: Iterable[str]) -> Iterator[DeadFile]:
         for info in (info for folder in folders for info in self.storage.list(folder)):
@@ -79,9 +75,3 @@ class Listing:
             visible = not any(part.startswith(("_", ".")) for part in parts)
             if visible and names.get(DEAD_DATE) and parts[-1].endswith(".parquet"):
                 yield DeadFile(info.key, info.size, InputSource(names[INPUT_SOURCE]), names[DEAD_DATE])
-
-
-def _about(folders: Sequence[str], history: Iterable[tuple[Compaction, bool]]) -> Iterator[tuple[Compaction, bool]]:
-    """What the book says of the folders that were listed."""
-    below = tuple(f"{folder}/" for folder in folders)
-    yield from ((entry, stands) for entry, stands in history if f"{entry.folder}/".startswith(below))

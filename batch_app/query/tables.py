@@ -20,7 +20,7 @@ import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 
 from batch_app.compaction.book import CompactionBook
-from batch_app.compaction.seen_once import MOST_LISTINGS, OvertakenError, left_out, unclear
+from batch_app.compaction.seen_once import listed_once
 from batch_app.tables import open_iceberg, require_whole_files
 from streaming_app.config import Loaded
 from streaming_app.errors import ConfigError, SinkError
@@ -60,17 +60,13 @@ def open_tables(loaded: Loaded) -> dict[str, Any]:
 
 def _once(listed: Callable[[], dict[str, Any]], root: str, book: CompactionBook) -> dict[str, Any]:
     """Tables without the files whose rows stand in other files of the same listing, too. Raises SinkError."""
-    for _ in range(MOST_LISTINGS):
-        since = book.finished_through() + 1  # before the listing: what is done by now cannot overtake it
-        tables = listed()
-        keys = {path.removeprefix(f"{root}/") for table in tables.values() for path in _files(table)}
-        try:
-            out = {f"{root}/{key}" for key in left_out(book.history(since), keys)}
-        except OvertakenError as overtaken:
-            problem = overtaken
-            continue
-        return {name: _without(table, out) for name, table in tables.items()}
-    raise unclear(book, problem)
+
+    def keys(tables: dict[str, Any]) -> set[str]:
+        return {path.removeprefix(f"{root}/") for table in tables.values() for path in _files(table)}
+
+    tables, left_out = listed_once(book, listed, keys)
+    out = {f"{root}/{key}" for key in left_out}
+    return {name: _without(table, out) for name, table in tables.items()}
 
 
 def _files(table: Any) -> list[str]:

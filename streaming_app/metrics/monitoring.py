@@ -38,11 +38,10 @@ from streaming_app.quality import Suite
 from streaming_app.runtime import logs
 from streaming_app.schema import Dataset
 from streaming_app.sink import SinkOptions
-from streaming_app.sources.kinesis.expiry import TIPS
+from streaming_app.sources.kinesis.expiry import LEAST_RETENTION, TIPS
 from streaming_app.storage import Storage, is_s3, open_storage
 
 _LOG: Final = logging.getLogger(__name__)
-_LEAST_RETENTION: Final = 24 * 3600.0  # seconds; no stream keeps less (API reference, RetentionPeriodHours)
 
 
 class Asked(NamedTuple):
@@ -138,7 +137,7 @@ class Monitoring:
         lake, values, jvm = self._config.lake.root, self.values, spark._jvm  # noqa: SLF001 - Spark's own way to the JVM
         places = {"scratch": samples.scratch(self._config.spark.conf)} | ({} if is_s3(lake) else {"lake": lake})
         for name in asked:
-            values.set(m.RETENTION, _LEAST_RETENTION, name)
+            values.set(m.RETENTION, LEAST_RETENTION, name)
         return [
             self._read_totals,
             self._recorder.refresh,

@@ -23,9 +23,7 @@ from streaming_app.storage import Storage
 
 _HOUR: Final = 3600.0
 _WHOLE: Final = "triggerExecution"
-_LOOK_BACK: Final = (
-    128  # ledger entries that are read first to find those of an hour: two minutes of a trigger of a second
-)
+_LOOK_BACK: Final = 128  # ledger entries that are read first to find those of an hour: two minutes of one a second
 _OVER: Final = (EventKind.DONE, EventKind.STOPPED)
 _CALLS: Final = {m.CALLS: "calls", m.THROTTLES: "throttles", m.RENEWALS: "renewals"}
 

@@ -193,8 +193,8 @@ def test_within_the_grace_period_a_partition_is_left_alone(orders):
     world.check()
 
 
-def test_at_every_step_a_reader_sees_every_published_row_once_while_a_writer_goes_on(orders):
-    world = World(orders)
+def beside_a_writer(world):
+    """Counts steps; at each a writer goes on by one of its own, and readers look before and after."""
     steps = [0]
     writer = itertools.chain.from_iterable(world.write() for _ in itertools.count())
 
@@ -204,9 +204,12 @@ def test_at_every_step_a_reader_sees_every_published_row_once_while_a_writer_goe
         next(writer)
         world.check()
 
-    def wait(_):
-        step("wait", before=True)
+    return steps, step, lambda _: step("wait", before=True)
 
+
+def test_at_every_step_a_reader_sees_every_published_row_once_while_a_writer_goes_on(orders):
+    world = World(orders)
+    steps, step, wait = beside_a_writer(world)
     world.compact(world.switcher(step, CHANGES | READS, wait=wait))
     world.settle(world.switcher(step, CHANGES | READS, wait=wait))
     world.check()
@@ -424,16 +427,8 @@ def test_whoever_replaces_files_between_any_two_steps_doubles_no_row_of_a_switch
 
 def test_readers_of_a_catalog_see_each_row_once_at_every_step_of_a_rescue(orders):
     world = World(orders)
-    steps = [0]
-    writer = itertools.chain.from_iterable(world.write() for _ in itertools.count())
-
-    def step(name, *, before):
-        steps[0] += 1
-        world.check()
-        next(writer)
-        world.check()
-
-    switcher = world.switcher(step, CHANGES | READS, wait=lambda _: step("wait", before=True))
+    steps, step, wait = beside_a_writer(world)
+    switcher = world.switcher(step, CHANGES | READS, wait=wait)
     outcome = rescue(switcher.compactor, world.book, switcher)
     assert (outcome.switched, outcome.skipped) == (2, [])
     assert outcome.files >= 6

@@ -170,9 +170,7 @@ class KinesisClient:
             self._refused(error)
         except (HTTPClientError, BotoConnectionError) as error:
             raise TemporaryError(f"stream {self._stream!r}: Kinesis cannot be reached: {error}") from error
-        except (
-            CredentialRetrievalError
-        ) as error:  # a service of credentials that does not answer is one more that can fail
+        except CredentialRetrievalError as error:  # who gives credentials may be out of reach for a moment, too
             raise TemporaryError(f"stream {self._stream!r}: credentials cannot be had: {error}") from error
         except BotoCoreError as error:
             raise SourceError(

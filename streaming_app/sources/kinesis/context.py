@@ -70,6 +70,11 @@ def closed_shards(options: KinesisOptions) -> frozenset[str]:
     return frozenset(item.shard for item in shared_client(options.endpoint).list_shards() if item.closed)
 
 
+def retention_seconds(options: KinesisOptions) -> float:
+    """Seconds that the stream keeps a record, by one call that is not made again. Raises SourceError."""
+    return shared_client(options.endpoint).describe().retention_hours * 3600.0
+
+
 @lru_cache(maxsize=16)
 def _read_log(path: str, storage: StorageOptions) -> ReadLog:
     return ReadLog(open_storage(path, storage))
